@@ -1,0 +1,1 @@
+"""HTTP around one function: a photo in, ranked tiles and coordinates out."""
