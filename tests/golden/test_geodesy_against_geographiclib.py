@@ -30,5 +30,4 @@ def test_local_frame_at_100_m_and_3_km(lat, azimuth_deg):
         end = Geodesic.WGS84.Direct(lat, 10.0, azimuth_deg, length_m)
         east_m, north_m = frame.to_metres(end["lon2"], end["lat2"])
         assert east_m == pytest.approx(length_m * np.sin(np.radians(azimuth_deg)), abs=tolerance_m)
-        assert north_m == pytest.approx(
-            length_m * np.cos(np.radians(azimuth_deg)), abs=tolerance_m)
+        assert north_m == pytest.approx(length_m * np.cos(np.radians(azimuth_deg)), abs=tolerance_m)

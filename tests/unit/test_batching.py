@@ -62,12 +62,17 @@ class Bench:
     def __init__(self, *, max_batch: int = 4, workers: int = 1, queue_limit: int = 8) -> None:
         self.clock, self.observer, self.encoder = Clock(), Observer(), FakeEncoder()
         self.batcher: MicroBatcher[str, int, int] = MicroBatcher(
-            self.encoder, name="encode", max_batch=max_batch, workers=workers,
-            queue_limit=queue_limit, observer=self.observer, clock=self.clock)
+            self.encoder,
+            name="encode",
+            max_batch=max_batch,
+            workers=workers,
+            queue_limit=queue_limit,
+            observer=self.observer,
+            clock=self.clock,
+        )
 
     def submit(self, item: int, key: str = "ground", within: float = 60.0) -> asyncio.Task:
-        return asyncio.create_task(
-            self.batcher.submit(key, item, deadline=self.clock.now + within))
+        return asyncio.create_task(self.batcher.submit(key, item, deadline=self.clock.now + within))
 
 
 async def settle() -> None:
@@ -132,14 +137,15 @@ def test_batches_never_mix_keys_and_keep_order_within_a_key() -> None:
         bench = Bench(max_batch=8, queue_limit=20)
         tasks = [bench.submit(0)]
         await settle()
-        tasks += [bench.submit(i, key) for i, key in
-                  enumerate(["drone", "ground", "drone", "ground", "ground"], start=1)]
+        tasks += [
+            bench.submit(i, key)
+            for i, key in enumerate(["drone", "ground", "drone", "ground", "ground"], start=1)
+        ]
         await settle()
         bench.encoder.open = True
         bench.encoder.release(0)
         await asyncio.gather(*tasks)
-        assert bench.encoder.batches == [
-            ("ground", [0]), ("drone", [1, 3]), ("ground", [2, 4, 5])]
+        assert bench.encoder.batches == [("ground", [0]), ("drone", [1, 3]), ("ground", [2, 4, 5])]
 
     run(scenario)
 

@@ -73,10 +73,16 @@ def test_too_many_bytes():
 def test_exif_orientation_is_undone(orientation):
     upright = Image.new("RGB", (60, 40), (0, 0, 0))
     upright.paste((255, 255, 255), (0, 0, 30, 20))  # white top left
-    turn = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-            4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-            6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-            8: Image.Transpose.ROTATE_270}[orientation]
+    turn = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
     stored = upright if turn is None else upright.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -106,8 +112,10 @@ def test_draft_is_close_to_a_full_decode_and_keeps_the_full_size():
     assert small.pixels.shape[0] >= 100
     assert small.pixels.shape[0] < full.pixels.shape[0]
     assert (small.full_width_px, small.full_height_px) == (1200, 800)
-    again = np.asarray(Image.fromarray(full.pixels).resize(small.pixels.shape[1::-1],
-                                                           Image.Resampling.BOX), np.float64)
+    again = np.asarray(
+        Image.fromarray(full.pixels).resize(small.pixels.shape[1::-1], Image.Resampling.BOX),
+        np.float64,
+    )
     assert np.abs(again - small.pixels).mean() < 2
 
 

@@ -8,12 +8,29 @@ from crossfix.preprocess import fit_pixels, normalise, prepare
 from crossfix.view import ViewSpec
 
 GROUND = ViewSpec(
-    view="ground", model_file="m.onnx", height_px=105, width_px=360, projection="equirectangular",
-    fit="panorama_canvas", elevation_top_deg=45, elevation_bottom_deg=-60,
-    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), heading="north_centre")
+    view="ground",
+    model_file="m.onnx",
+    height_px=105,
+    width_px=360,
+    projection="equirectangular",
+    fit="panorama_canvas",
+    elevation_top_deg=45,
+    elevation_bottom_deg=-60,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    heading="north_centre",
+)
 DRONE = ViewSpec(
-    view="drone", model_file="m.onnx", height_px=64, width_px=64, projection="oblique",
-    fit="center_crop", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), heading="any")
+    view="drone",
+    model_file="m.onnx",
+    height_px=64,
+    width_px=64,
+    projection="oblique",
+    fit="center_crop",
+    mean=(0.4, 0.5, 0.6),
+    std=(0.2, 0.25, 0.3),
+    heading="any",
+)
 
 
 def panorama_with_stripe(azimuth_deg, width=720):
@@ -29,8 +46,10 @@ def stripe_azimuth_deg(canvas):
     return ((column + 0.5) / canvas.shape[1] - 0.5) * 360
 
 
-@pytest.mark.parametrize(("in_photo_deg", "heading_deg", "expected_deg"),
-                         [(0, 0, 0), (90, 0, 90), (0, 90, 90), (-30, 60, 30), (170, 30, -160)])
+@pytest.mark.parametrize(
+    ("in_photo_deg", "heading_deg", "expected_deg"),
+    [(0, 0, 0), (90, 0, 90), (0, 90, 90), (-30, 60, 30), (170, 30, -160)],
+)
 def test_panorama_is_rolled_to_north(in_photo_deg, heading_deg, expected_deg):
     photo = Photo.of(panorama_with_stripe(in_photo_deg))
     canvas, warnings = fit_pixels(photo, GROUND, heading_deg=heading_deg)

@@ -1,0 +1,1 @@
+"""Scripts whose rows are kept in `results/`."""

@@ -1,0 +1,1 @@
+"""`make demo`: an unseen sample town, its gallery, a running service, two photos located."""
