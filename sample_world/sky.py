@@ -25,7 +25,7 @@ def _cloud_cover(direction: Float32, noise: NoiseTexture, light: Light) -> Float
 def _sun_glow(direction: Float32, light: Light) -> Float32:
     """(n,) cosine to the sun, to the 64th power."""
     sun = light.sun
-    glow = direction[0] * sun[0] + direction[1] * sun[1] + direction[2] * sun[2]
+    glow: Float32 = direction[0] * sun[0] + direction[1] * sun[1] + direction[2] * sun[2]
     np.maximum(glow, 0, out=glow)
     for _ in range(6):
         glow *= glow

@@ -54,7 +54,8 @@ class _Entry(Generic[KeyT, ItemT, ResultT]):
     deadline: float
     queued_at: float
     future: "asyncio.Future[Served[ResultT]]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future())
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
@@ -68,9 +69,17 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
         clock: monotonic seconds; deadlines are on this clock.
     """
 
-    def __init__(self, run: Callable[[KeyT, list[ItemT]], Awaitable[Sequence[ResultT]]], *,
-                 name: str, max_batch: int = 1, workers: int = 1, queue_limit: int,
-                 observer: BatchObserver, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: Callable[[KeyT, list[ItemT]], Awaitable[Sequence[ResultT]]],
+        *,
+        name: str,
+        max_batch: int = 1,
+        workers: int = 1,
+        queue_limit: int,
+        observer: BatchObserver,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._run = run
         self._name = name
         self._max_batch = max_batch
@@ -112,11 +121,17 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
     def _refuse_hopeless(self, deadline: float) -> None:
         wait_s = self.expected_wait_s()
         if len(self._queue) >= self._queue_limit:
-            raise Overloaded(f"{len(self._queue)} photos already wait for {self._name}",
-                             reason=f"{self._name}_queue_full", retry_after_s=wait_s)
+            raise Overloaded(
+                f"{len(self._queue)} photos already wait for {self._name}",
+                reason=f"{self._name}_queue_full",
+                retry_after_s=wait_s,
+            )
         if wait_s > 0 and self._clock() + wait_s > deadline:
-            raise Overloaded(f"the wait for {self._name} would outlast the deadline",
-                             reason=f"{self._name}_wait_too_long", retry_after_s=wait_s)
+            raise Overloaded(
+                f"the wait for {self._name} would outlast the deadline",
+                reason=f"{self._name}_wait_too_long",
+                retry_after_s=wait_s,
+            )
 
     def _forget(self, entry: _Entry[KeyT, ItemT, ResultT]) -> None:
         if entry in self._queue:
@@ -136,7 +151,9 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
 
     def _next_batch(self) -> list[_Entry[KeyT, ItemT, ResultT]]:
         """The oldest live item and those of its key, in order; expired items are dropped."""
-        now, batch, others = self._clock(), [], deque[_Entry[KeyT, ItemT, ResultT]]()
+        now = self._clock()
+        batch: list[_Entry[KeyT, ItemT, ResultT]] = []
+        others: deque[_Entry[KeyT, ItemT, ResultT]] = deque()
         while self._queue and len(batch) < self._max_batch:
             entry = self._queue.popleft()
             if entry.deadline <= now:
@@ -152,9 +169,12 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
     def _expire(self, entry: _Entry[KeyT, ItemT, ResultT]) -> None:
         self._observer.expired()
         if not entry.future.done():
-            entry.future.set_exception(DeadlineExceeded(
-                f"the photo waited for {self._name} past its deadline",
-                hint="try again later, or raise the deadline"))
+            entry.future.set_exception(
+                DeadlineExceeded(
+                    f"the photo waited for {self._name} past its deadline",
+                    hint="try again later, or raise the deadline",
+                )
+            )
 
     async def _run_batch(self, batch: list[_Entry[KeyT, ItemT, ResultT]]) -> None:
         try:
@@ -168,7 +188,7 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
         self._observer.batch_started(len(batch))
         try:
             results = await self._run(batch[0].key, [entry.item for entry in batch])
-        except Exception as problem:  # noqa: BLE001 - belongs to the callers, not to this task
+        except Exception as problem:
             await self._attempt_singly(batch, problem)
             return
         run_s = self._clock() - started
@@ -177,8 +197,9 @@ class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
             if not entry.future.done():
                 entry.future.set_result(Served(result, started - entry.queued_at, run_s))
 
-    async def _attempt_singly(self, batch: list[_Entry[KeyT, ItemT, ResultT]],
-                              problem: Exception) -> None:
+    async def _attempt_singly(
+        self, batch: list[_Entry[KeyT, ItemT, ResultT]], problem: Exception
+    ) -> None:
         """Gives each item of a failed batch its own chance, so that a bad one fails alone."""
         if len(batch) == 1:
             if not batch[0].future.done():

@@ -33,6 +33,12 @@ class BodyTooLarge(CrossfixError):
     code = "body_too_large"
 
 
+class UploadTooSlow(CrossfixError):
+    """The body did not arrive in time."""
+
+    code = "upload_too_slow"
+
+
 class NotReady(CrossfixError):
     """No gallery is loaded yet, or the service is stopping."""
 
@@ -82,6 +88,7 @@ STATUS_OF: dict[type[CrossfixError], int] = {
     UnsupportedBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     MalformedBody: HTTPStatus.BAD_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -140,8 +147,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     name = ".".join(str(part) for part in first["loc"][1:])
     reason = str(first["msg"]).removeprefix("Value error, ")
     message = f"{name}: {reason}" if name else reason
-    body = error_body("parameter_invalid", message, "see /openapi.json for every parameter",
-                      _request_id(request))
+    body = error_body(
+        "parameter_invalid", message, "see /openapi.json for every parameter", _request_id(request)
+    )
     return JSONResponse(body, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
@@ -149,6 +157,10 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
     if not isinstance(error, HTTPException):
         raise TypeError("registered for HTTPException only")
     phrase = HTTPStatus(error.status_code).phrase
-    body = error_body(phrase.lower().replace(" ", "_").replace("-", "_"), phrase.lower(),
-                      "see /openapi.json for every route", _request_id(request))
+    body = error_body(
+        phrase.lower().replace(" ", "_").replace("-", "_"),
+        phrase.lower(),
+        "see /openapi.json for every route",
+        _request_id(request),
+    )
     return JSONResponse(body, status_code=error.status_code, headers=error.headers)

@@ -25,6 +25,7 @@ ResultT = TypeVar("ResultT")
 Float32 = NDArray[np.float32]
 EncodeKey = tuple[Snapshot, ViewName]
 
+ESTIMATE_CANDIDATES = 50  # whatever k is, the confidence sees what its calibration saw
 STAGES = ("decode", "queue", "encode", "search", "estimate")
 
 
@@ -47,12 +48,14 @@ class Localization:
     Attributes:
         rows, scores: (k',), best first.
         estimate: None when the encoder has no calibration for the view.
+        margin: the best score less the second's, whatever k is; None with one tile in reach.
         stage_s: seconds per stage of `STAGES`; preprocessing counts as encode.
     """
 
     snapshot: Snapshot
     rows: NDArray[np.int64]
     scores: Float32
+    margin: float | None
     estimate: LocationEstimate | None
     warnings: tuple[str, ...]
     stage_s: dict[str, float]
@@ -73,22 +76,35 @@ class Localizer:
         observers: per pool (`decode`, `encode`, `search`), told what its queue does.
     """
 
-    def __init__(self, settings: Settings, provider: str,
-                 observers: dict[str, BatchObserver]) -> None:
+    def __init__(
+        self, settings: Settings, provider: str, observers: dict[str, BatchObserver]
+    ) -> None:
         self._limits = settings.image_limits
         self._deadline_s = settings.deadline_s
-        workers = {"decode": settings.decode_workers, "search": settings.search_threads,
-                   "encode": settings.encode_workers_for(provider)}
-        self._pools = {name: ThreadPoolExecutor(count, thread_name_prefix=name)
-                       for name, count in workers.items()}
+        workers = {
+            "decode": settings.decode_workers,
+            "search": settings.search_threads,
+            "encode": settings.encode_workers_for(provider),
+        }
+        self._pools = {
+            name: ThreadPoolExecutor(count, thread_name_prefix=name)
+            for name, count in workers.items()
+        }
 
-        def stage(name: str, run: Callable[..., Any], max_batch: int = 1) -> MicroBatcher[
-                Any, Any, Any]:
+        def stage(
+            name: str, run: Callable[..., Any], max_batch: int = 1
+        ) -> MicroBatcher[Any, Any, Any]:
             async def run_batch(key: Any, items: list[Any]) -> Sequence[Any]:  # noqa: ANN401
                 return await self._in_pool(name, run, key, items)
 
-            return MicroBatcher(run_batch, name=name, max_batch=max_batch, workers=workers[name],
-                                queue_limit=settings.queue_limit, observer=observers[name])
+            return MicroBatcher(
+                run_batch,
+                name=name,
+                max_batch=max_batch,
+                workers=workers[name],
+                queue_limit=settings.queue_limit,
+                observer=observers[name],
+            )
 
         self._decode = stage("decode", self._decode_batch)
         self._encode = stage("encode", _encode_batch, settings.max_batch_for(provider))
@@ -107,35 +123,43 @@ class Localizer:
             async with asyncio.timeout(self._deadline_s):
                 return await self._localize(snapshot, query, time.monotonic() + self._deadline_s)
         except TimeoutError:
-            raise DeadlineExceeded(f"no answer within {self._deadline_s:g} s",
-                                   hint="try again later, or raise the deadline") from None
+            raise DeadlineExceeded(
+                f"no answer within {self._deadline_s:g} s",
+                hint="try again later, or raise the deadline",
+            ) from None
 
-    async def _localize(self, snapshot: Snapshot, query: PhotoQuery,
-                        deadline: float) -> Localization:
+    async def _localize(
+        self, snapshot: Snapshot, query: PhotoQuery, deadline: float
+    ) -> Localization:
         snapshot.encoder.view(query.view)  # an unknown view must not cost a decode
         decoded = await self._decode.submit(snapshot, query, deadline=deadline)
         photo: _Decoded = decoded.result
         encoded = await self._encode.submit(
-            (snapshot, query.view), photo.prepared.tensor, deadline=deadline)
-        searched = await self._search.submit(
-            snapshot, (encoded.result, query), deadline=deadline)
+            (snapshot, query.view), photo.prepared.tensor, deadline=deadline
+        )
+        searched = await self._search.submit(snapshot, (encoded.result, query), deadline=deadline)
         found: SearchResult = searched.result
         started = time.perf_counter()
         place = estimate_place(snapshot, found, query.view)
+        scores = found.scores[0]
         return Localization(
-            snapshot=snapshot, rows=found.rows[0, :query.k], scores=found.scores[0, :query.k],
-            estimate=place, warnings=photo.prepared.warnings,
+            snapshot=snapshot,
+            rows=found.rows[0, : query.k],
+            scores=scores[: query.k],
+            margin=float(scores[0] - scores[1]) if len(scores) > 1 else None,
+            estimate=place,
+            warnings=photo.prepared.warnings,
             stage_s={
                 "decode": photo.decode_s,
                 "queue": decoded.queue_s + encoded.queue_s + searched.queue_s,
                 "encode": photo.prepare_s + encoded.run_s,
                 "search": searched.run_s,
                 "estimate": time.perf_counter() - started,
-            })
+            },
+        )
 
     async def _in_pool(self, name: str, run: Callable[..., ResultT], *arguments: Any) -> ResultT:  # noqa: ANN401
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pools[name], run, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._pools[name], run, *arguments)
 
     def _decode_batch(self, snapshot: Snapshot, queries: list[PhotoQuery]) -> list[_Decoded]:
         return [decode_and_prepare(snapshot, query, self._limits) for query in queries]
@@ -161,22 +185,31 @@ def _encode_batch(key: EncodeKey, tensors: list[Float32]) -> list[Float32]:
     return list(snapshot.encoder.encode(np.stack(tensors), view))
 
 
-def _search_batch(snapshot: Snapshot,
-                  items: list[tuple[Float32, PhotoQuery]]) -> list[SearchResult]:
-    return [snapshot.gallery.search(embedding[None], max(query.k, ESTIMATE_CANDIDATES),
-                                    prior=query.prior) for embedding, query in items]
+def _search_batch(
+    snapshot: Snapshot, items: list[tuple[Float32, PhotoQuery]]
+) -> list[SearchResult]:
+    return [
+        snapshot.gallery.search(
+            embedding[None], max(query.k, ESTIMATE_CANDIDATES), prior=query.prior
+        )
+        for embedding, query in items
+    ]
 
 
-ESTIMATE_CANDIDATES = 50  # whatever k is, the confidence sees what its calibration saw
-
-
-def estimate_place(snapshot: Snapshot, found: SearchResult,
-                   view: ViewName) -> LocationEstimate | None:
+def estimate_place(
+    snapshot: Snapshot, found: SearchResult, view: ViewName
+) -> LocationEstimate | None:
     """The estimate from the best candidates; None without a calibration for the view."""
     calibration = snapshot.encoder.manifest.calibration.get(view)
     if calibration is None:
         return None
     rows, tiles = found.rows[0, :ESTIMATE_CANDIDATES], snapshot.gallery.tiles
-    return estimate(Candidates(
-        scores=found.scores[0, :ESTIMATE_CANDIDATES].astype(np.float64),
-        lon=tiles.lon[rows], lat=tiles.lat[rows], size_m=tiles.size_m[rows]), calibration)
+    return estimate(
+        Candidates(
+            scores=found.scores[0, :ESTIMATE_CANDIDATES].astype(np.float64),
+            lon=tiles.lon[rows],
+            lat=tiles.lat[rows],
+            size_m=tiles.size_m[rows],
+        ),
+        calibration,
+    )

@@ -25,41 +25,103 @@ class Settings(BaseSettings):
     encoder: Path = Field(description="Encoder directory (holds encoder.json).")
     gallery: Path = Field(description="Gallery directory (holds CURRENT.json and versions/).")
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=8000, ge=0, le=65535,
-                      description="TCP port to listen on; 0 takes a free one.")
-    device: str = Field(default="auto", description=(
-        "Where the encoder runs: auto, cpu, cuda or cuda:<index>. cuda refuses to start without "
-        "a GPU, auto falls back to the CPU and reports it."))
-    encode_threads: int = Field(default=1, ge=1, le=256,
-                                description="CPU threads of one encoder run.")
-    encode_workers: int = Field(default=0, ge=0, le=256, description=(
-        "Encoder runs at once; 0 means one on a GPU and one per core / encode_threads on a CPU."))
-    max_batch: int = Field(default=0, ge=0, le=1024, description=(
-        "Photos per encoder run at most; 0 means 16 on a GPU and 1 on a CPU, where batches of "
-        "one are fastest."))
-    queue_limit: int = Field(default=64, ge=1, le=100_000, description=(
-        "Photos waiting for one stage at most; one more is answered 503."))
-    max_in_flight: int = Field(default=128, ge=1, le=100_000, description=(
-        "Photos being read or worked on at most; one more is answered 503. Bounds memory "
-        "together with max_body_bytes."))
-    deadline_s: float = Field(default=10.0, gt=0, le=600,
-                              description="Time for one photo; then the answer is 504, in seconds.")
-    decode_threads: int = Field(default=0, ge=0, le=256, description=(
-        "Photos decoded at once; 0 means one per core."))
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one."
+    )
+    device: str = Field(
+        default="auto",
+        description=(
+            "Where the encoder runs: auto, cpu, cuda or cuda:<index>. cuda refuses to start "
+            "without a GPU, auto falls back to the CPU and reports it."
+        ),
+    )
+    encode_threads: int = Field(
+        default=1, ge=1, le=256, description="CPU threads of one encoder run."
+    )
+    encode_workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description=(
+            "Encoder runs at once; 0 means one on a GPU and one per core / encode_threads on a CPU."
+        ),
+    )
+    max_batch: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description=(
+            "Photos per encoder run at most; 0 means 16 on a GPU and 1 on a CPU, where batches of "
+            "one are fastest."
+        ),
+    )
+    queue_limit: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description=("Photos waiting for one stage at most; one more is answered 503."),
+    )
+    max_in_flight: int = Field(
+        default=128,
+        ge=1,
+        le=100_000,
+        description=(
+            "Photos being read or worked on at most; one more is answered 503. Bounds memory "
+            "together with max_body_bytes."
+        ),
+    )
+    deadline_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Time for one photo; then the answer is 504, in seconds.",
+    )
+    upload_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description=("Time for a request body to arrive; then the answer is 408, in seconds."),
+    )
+    decode_threads: int = Field(
+        default=0, ge=0, le=256, description=("Photos decoded at once; 0 means one per core.")
+    )
     search_threads: int = Field(default=2, ge=1, le=256, description="Gallery searches at once.")
-    max_body_bytes: int = Field(default=25_000_000, ge=1024, description=(
-        "Request body at most, in bytes; longer ones are answered 413 before they are read."))
-    max_pixels: int = Field(default=80_000_000, ge=1, description=(
-        "Pixels of one photo at most, checked from its header."))
-    default_k: int = Field(default=10, ge=1, le=100,
-                           description="Matches answered when a request does not say k.")
-    reload_interval_s: float = Field(default=10.0, gt=0, le=86_400, description=(
-        "How often the gallery's CURRENT.json is looked at, in seconds."))
-    drain_s: float = Field(default=5.0, ge=0, le=600, description=(
-        "After SIGTERM: how long /readyz answers 503 while requests are still accepted, so that "
-        "load balancers turn away first, in seconds."))
-    shutdown_s: float = Field(default=30.0, gt=0, le=3600, description=(
-        "After draining: how long running requests may take to finish, in seconds."))
+    max_body_bytes: int = Field(
+        default=25_000_000,
+        ge=1024,
+        description=(
+            "Request body at most, in bytes; longer ones are answered 413 before they are read."
+        ),
+    )
+    max_pixels: int = Field(
+        default=80_000_000,
+        ge=1,
+        description=("Pixels of one photo at most, checked from its header."),
+    )
+    default_k: int = Field(
+        default=10, ge=1, le=100, description="Matches answered when a request does not say k."
+    )
+    reload_interval_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=86_400,
+        description=("How often the gallery's CURRENT.json is looked at, in seconds."),
+    )
+    drain_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=600,
+        description=(
+            "After SIGTERM: how long /readyz answers 503 while requests are still accepted, so "
+            "that load balancers turn away first, in seconds."
+        ),
+    )
+    shutdown_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description=("After draining: how long running requests may take to finish, in seconds."),
+    )
 
     @field_validator("device")
     @classmethod

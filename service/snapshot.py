@@ -42,8 +42,9 @@ def load_snapshot(settings: Settings) -> Snapshot:
         EncoderError: missing, corrupt, or not runnable on the device.
         GalleryError: missing, corrupt, or embedded by another encoder.
     """
-    encoder = Encoder.load(settings.encoder, device=settings.device,
-                           threads=settings.encode_threads)
+    encoder = Encoder.load(
+        settings.encoder, device=settings.device, threads=settings.encode_threads
+    )
     return load_gallery(settings.gallery, encoder)
 
 
@@ -53,8 +54,9 @@ def load_gallery(root: Path, encoder: Encoder) -> Snapshot:
     try:
         gallery = Gallery.open(root, version=version)
     except (OSError, ValueError) as problem:
-        raise GalleryCorrupt(f"gallery version {version} in {root} cannot be opened",
-                             hint="build the gallery again") from problem
+        raise GalleryCorrupt(
+            f"gallery version {version} in {root} cannot be opened", hint="build the gallery again"
+        ) from problem
     gallery.require_encoder(encoder)
     snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
     run_canary(snapshot)
@@ -75,13 +77,18 @@ def run_canary(snapshot: Snapshot) -> None:
         prepared = prepare(Photo.of(noise), snapshot.encoder.view(view))
         embedding = snapshot.encoder.encode(prepared.tensor[None], view)
         if abs(float(np.linalg.norm(embedding)) - 1.0) > 1e-2:
-            raise EncoderCorrupt(f"encoder {snapshot.encoder.manifest.name} gives {view} "
-                                 "embeddings that are not unit-norm", hint="export it again")
+            raise EncoderCorrupt(
+                f"encoder {snapshot.encoder.manifest.name} gives {view} "
+                "embeddings that are not unit-norm",
+                hint="export it again",
+            )
         found = snapshot.gallery.search(embedding, 10)
         expected = min(10, len(snapshot.gallery))
         if found.rows.shape != (1, expected) or not np.all(np.abs(found.scores) <= 1.01):
-            raise GalleryCorrupt(f"gallery version {snapshot.version} fails its canary query",
-                                 hint="build the gallery again")
+            raise GalleryCorrupt(
+                f"gallery version {snapshot.version} fails its canary query",
+                hint="build the gallery again",
+            )
     snapshot.gallery.picture(0)
 
 
@@ -101,9 +108,14 @@ class SnapshotHolder:
             sentence for the log.
     """
 
-    def __init__(self, settings: Settings, *, on_change: Callable[[Snapshot], None],
-                 on_result: Callable[[str, str], None],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_change: Callable[[Snapshot], None],
+        on_result: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._on_change = on_change
         self._on_result = on_result
@@ -153,7 +165,7 @@ class SnapshotHolder:
             if wanted == live.version or self._must_wait(wanted):
                 return False
             fresh = await loop.run_in_executor(self._pool, load_gallery, root, live.encoder)
-        except Exception as problem:  # noqa: BLE001 - whatever is wrong with it, the old one serves
+        except Exception as problem:
             self._note_failure(wanted, problem)
             return False
         self._failure = None
@@ -163,8 +175,9 @@ class SnapshotHolder:
 
     def _must_wait(self, version: str) -> bool:
         failure = self._failure
-        return (failure is not None and failure.version == version
-                and self._clock() < failure.retry_at)
+        return (
+            failure is not None and failure.version == version and self._clock() < failure.retry_at
+        )
 
     def _note_failure(self, version: str, problem: Exception) -> None:
         """Doubles the pause before this same version is tried again; logs each attempt once."""
@@ -172,11 +185,12 @@ class SnapshotHolder:
             return
         known = self._failure is not None and self._failure.version == version
         count = self._failure.count + 1 if known and self._failure else 1
-        pause_s = min(self._settings.reload_interval_s * 2**min(count, 20), LONGEST_BACKOFF_S)
+        pause_s = min(self._settings.reload_interval_s * 2 ** min(count, 20), LONGEST_BACKOFF_S)
         self._failure = _Failure(version, count, self._clock() + pause_s)
         code = problem.code if isinstance(problem, CrossfixError) else "internal_error"
-        self._on_result(code, f"gallery version {version} was refused, the old one still serves: "
-                              f"{problem}")
+        self._on_result(
+            code, f"gallery version {version} was refused, the old one still serves: {problem}"
+        )
 
     def close(self) -> None:
         """Ends the loading thread."""

@@ -1,0 +1,64 @@
+"""Pictures on several processes: each forks with the town in memory and renders what it is told.
+
+The result of a task depends on the task alone, so any number of workers gives the same pixels.
+"""
+
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 15.0
+# The function of the running job; set before forking, so that workers inherit the town with it.
+_job: Callable[[Any], Any] | None = None
+
+
+def _start_worker(job: Callable[[Any], Any]) -> None:
+    global _job
+    _job = job
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _run_task(task: Any) -> Any:  # noqa: ANN401 - the job's own types
+    assert _job is not None
+    return _job(task)
+
+
+def run_all(
+    job: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int, label: str
+) -> Iterator[Result]:
+    """Results of `job` for each task, in order, with progress on standard error.
+
+    Args:
+        job: may be a closure over large data; it is inherited, never pickled.
+        tasks: small and picklable.
+        workers: processes; 1 runs here.
+        label: shown beside the progress.
+    """
+    if workers <= 1 or len(tasks) <= 1:
+        yield from show_progress(map(job, tasks), len(tasks), label)
+        return
+    context = multiprocessing.get_context("fork")
+    with context.Pool(min(workers, len(tasks)), _start_worker, (job,)) as pool:
+        yield from show_progress(pool.imap(_run_task, tasks), len(tasks), label)
+
+
+def show_progress(results: Iterator[Result], total: int, label: str) -> Iterator[Result]:
+    """Pass results on: a bar on a terminal, otherwise a log line now and then."""
+    is_terminal = sys.stderr.isatty()
+    last, count = time.monotonic(), 0
+    for result in tqdm(results, total=total, desc=label, disable=not is_terminal):
+        yield result
+        count += 1
+        if not is_terminal and time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            _log.info("%s: %d of %d", label, count, total)

@@ -1,0 +1,204 @@
+"""What goes in and out, as models: the OpenAPI document is made of these."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from crossfix.gallery_manifest import BoundsModel, IndexInfo, SourceInfo
+
+QueryView = Literal["ground", "drone"]
+
+
+class LocalizeQuery(BaseModel):
+    """Query parameters of /localize; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    k: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description=("How many matches to answer; fewer when the gallery or prior holds fewer."),
+    )
+    view: QueryView = Field(default="ground", description="Taken from the ground or by a drone.")
+    lat: float | None = Field(
+        default=None,
+        ge=-90,
+        le=90,
+        description=(
+            "Prior: latitude of its centre in degrees. Give lat, lon and radius_m together."
+        ),
+    )
+    lon: float | None = Field(
+        default=None, ge=-180, le=180, description="Prior: longitude of its centre in degrees."
+    )
+    radius_m: float | None = Field(
+        default=None,
+        gt=0,
+        le=20_100_000,
+        description=("Prior: only tiles whose centre lies within this many metres are considered."),
+    )
+    heading_deg: float | None = Field(
+        default=None,
+        ge=-360,
+        le=360,
+        description=("Compass direction of the photo's centre in degrees, 0 = north, 90 = east."),
+    )
+    hfov_deg: float | None = Field(
+        default=None,
+        ge=10,
+        le=360,
+        description=(
+            "Horizontal field of view in degrees; 360 is a full panorama. Otherwise EXIF, "
+            "otherwise assumed."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _prior_is_whole(self) -> Self:
+        given = [value is not None for value in (self.lat, self.lon, self.radius_m)]
+        if any(given) and not all(given):
+            raise ValueError("a prior needs lat, lon and radius_m together")
+        return self
+
+
+class Match(BaseModel):
+    """One tile of the gallery that looks like the photo's place."""
+
+    rank: int = Field(description="1 is the best.")
+    tile_id: str
+    score: float = Field(description="Cosine similarity, -1 to 1; not a probability.")
+    lat: float = Field(description="Latitude of the tile's centre in degrees, WGS84.")
+    lon: float = Field(description="Longitude of the tile's centre in degrees, WGS84.")
+    bounds: BoundsModel = Field(description="The tile's box in degrees.")
+    size_m: float = Field(description="Side of the tile on the ground in metres.")
+    picture_url: str = Field(description="Small JPEG of the tile, relative to this server.")
+    distance_to_best_m: float = Field(
+        description=("Distance of this tile's centre to that of rank 1, in metres.")
+    )
+
+
+class Estimate(BaseModel):
+    """Where the photo was taken, and how sure that is."""
+
+    lat: float = Field(description="Degrees, WGS84.")
+    lon: float = Field(description="Degrees, WGS84.")
+    radius_m: float | None = Field(
+        description=(
+            "The place lies within this many metres with probability `confidence`; null when the "
+            "encoder is not calibrated for the view."
+        )
+    )
+    confidence: float | None = Field(description="Probability, 0 to 1; null as above.")
+    refused: bool = Field(description="True: do not use this as a location; see `reason`.")
+    reason: str | None
+
+
+class StageTimes(BaseModel):
+    """Milliseconds per stage, from the complete body on."""
+
+    decode: float
+    queue: float = Field(description="Waiting for the decode, encode and search pools.")
+    encode: float = Field(description="Preprocessing and the encoder.")
+    search: float
+    estimate: float
+    total: float
+
+
+class EncoderName(BaseModel):
+    """Which encoder answered."""
+
+    name: str
+    embedding_space_id: str
+
+
+class GalleryName(BaseModel):
+    """Which gallery version answered."""
+
+    version: str
+    tiles: int
+
+
+class LocalizeAnswer(BaseModel):
+    """The answer of /localize."""
+
+    matches: list[Match]
+    estimate: Estimate
+    stage_ms: StageTimes
+    encoder: EncoderName
+    gallery: GalleryName
+    warnings: list[str] = Field(description="What was assumed about the photo.")
+    request_id: str
+
+
+class GalleryInfo(BaseModel):
+    """The live gallery version."""
+
+    version: str
+    tiles: int
+    bounds: BoundsModel
+    tile_sizes_m: list[float]
+    overlap: float = Field(description="Share of a tile's side shared with its neighbour.")
+    index: IndexInfo
+    sources: list[SourceInfo]
+    encoder: EncoderName
+    content_hash: str
+    created: str = Field(description="UTC, ISO 8601.")
+
+
+class ViewInfo(BaseModel):
+    """What the encoder expects of one view."""
+
+    height_px: int
+    width_px: int
+    projection: str
+    heading: str
+    calibrated: bool
+
+
+class EncoderInfo(BaseModel):
+    """The encoder in use."""
+
+    name: str
+    architecture: str
+    embedding_dim: int
+    embedding_space_id: str
+    views: dict[str, ViewInfo]
+    licence_weights: str
+    licence_data: str
+    revision: str
+    evaluation: list[dict[str, Any]]
+    device: str = Field(description="As asked for.")
+    provider: str = Field(description="ONNX Runtime execution provider in use.")
+    provider_fallback: bool = Field(description="True: a GPU was offered but the CPU is used.")
+
+
+class Ready(BaseModel):
+    """What /readyz answers with 200."""
+
+    status: Literal["ready"] = "ready"
+    gallery_version: str
+    encoder: str
+    provider: str
+    provider_fallback: bool
+
+
+class Alive(BaseModel):
+    """What /livez answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ErrorDetail(BaseModel):
+    """Why a request failed."""
+
+    code: str = Field(description="Stable and machine-readable.")
+    message: str
+    hint: str = Field(description="What to do; may be empty.")
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every failure has this shape."""
+
+    error: ErrorDetail

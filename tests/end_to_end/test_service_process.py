@@ -1,0 +1,145 @@
+"""`python -m service` as operators see it: exit codes, one line, a clean drain, its log."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service_world import World, jpeg, make_world, wait_until_ready, write_tiny_encoder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def start(*flags: object) -> subprocess.Popen:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CROSSFIX_")
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", *map(str, flags)],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def refuse(*flags: object) -> tuple[int, list[str]]:
+    process = start(*flags)
+    _, log = process.communicate(timeout=60)
+    plain = [line for line in log.splitlines() if not line.startswith("{")]
+    return process.returncode, plain
+
+
+@pytest.mark.parametrize("case", ["no encoder", "no gallery", "mismatch", "corrupt"])
+def test_what_cannot_be_served_is_one_line_and_exit_1(world, tmp_path, case) -> None:
+    encoder, gallery, word = world.encoder_path, world.gallery_path, ""
+    if case == "no encoder":
+        encoder, word = tmp_path / "nowhere", "there is no encoder"
+    if case == "no gallery":
+        gallery, word = tmp_path / "nowhere", "there is no gallery"
+    if case == "mismatch":
+        encoder, word = write_tiny_encoder(tmp_path / "e" / "encoder", seed=3), "tiny-3"
+    if case == "corrupt":
+        encoder, word = write_tiny_encoder(tmp_path / "e" / "encoder", seed=3), "checksum"
+        model = bytearray((encoder / "square.onnx").read_bytes())
+        model[500] ^= 1
+        (encoder / "square.onnx").write_bytes(model)
+    code, lines = refuse(
+        "--encoder", encoder, "--gallery", gallery, "--port", free_port(), "--device", "cpu"
+    )
+    assert code == 1
+    assert len(lines) == 1, lines
+    assert word in lines[0]
+
+
+def test_a_port_in_use_is_exit_1(world) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _ = refuse(
+            "--encoder",
+            world.encoder_path,
+            "--gallery",
+            world.gallery_path,
+            "--port",
+            taken.getsockname()[1],
+            "--device",
+            "cpu",
+        )
+    assert code == 1
+
+
+def test_sigterm_says_not_ready_first_keeps_answering_then_stops_with_0(world) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    process = start(
+        "--encoder",
+        world.encoder_path,
+        "--gallery",
+        world.gallery_path,
+        "--port",
+        port,
+        "--device",
+        "cpu",
+        "--drain-s",
+        "1.5",
+    )
+    try:
+        wait_until_started(base)
+        wait_until_ready(base, patience_s=60)
+        prior = {"view": "drone", "lat": 50.0012345, "lon": 8.0012345, "radius_m": 777}
+        assert httpx.post(f"{base}/localize", content=jpeg(1), params=prior).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        give_up = time.monotonic() + 1.4
+        while httpx.get(f"{base}/readyz").status_code == 200:
+            assert time.monotonic() < give_up
+        assert httpx.get(f"{base}/livez").status_code == 200
+        assert httpx.post(f"{base}/localize?view=drone", content=jpeg(1)).status_code == 200
+        _, log = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    check_log(log)
+
+
+def wait_until_started(base: str) -> None:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        try:
+            httpx.get(f"{base}/livez")
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the service did not start")
+
+
+def check_log(log: str) -> None:
+    """One JSON object per line; photos with their stages; no coordinates, no query string."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    photo = next(line for line in lines if line.get("route") == "/localize")
+    assert {"request_id", "status", "duration_ms", "stage_ms", "gallery_version"} <= set(photo)
+    for secret in ("50.00", "8.00", "777", "radius_m"):
+        assert secret not in json.dumps([line for line in lines if line["event"] == "request"]), (
+            secret
+        )

@@ -1,0 +1,151 @@
+"""A hand-written gallery version: opening, refusing, searching."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from crossfix.encoder import Encoder
+from crossfix.errors import (
+    EncoderGalleryMismatch,
+    GalleryCorrupt,
+    GalleryNotFound,
+    InvalidParameter,
+    PriorOutsideGallery,
+    TileNotFound,
+)
+from crossfix.gallery import Disc, Gallery, current_version
+from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, SourceInfo
+from crossfix.geodesy import LonLat
+from crossfix.manifest import FileEntry, write_json_atomic
+from crossfix.tile_table import PICTURE_SCHEMA, TileTable
+from tests.tiny_encoder import write_tiny_encoder
+
+COUNT, DIM = 150, 16
+
+
+@pytest.fixture
+def root(tmp_path):
+    directory = tmp_path / "versions" / "v1"
+    directory.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((COUNT, DIM))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors.astype("<f2").tofile(directory / "vectors.f16")
+    lon, lat = 10 + np.arange(COUNT) * 1e-3, np.full(COUNT, 50.0)
+    half = np.full(COUNT, 5e-4)
+    table = TileTable(
+        ids=[f"t{row}" for row in range(COUNT)],
+        lon=lon,
+        lat=lat,
+        west=lon - half,
+        south=lat - half,
+        east=lon + half,
+        north=lat + half,
+        size_m=np.full(COUNT, 72.0),
+        resolution_m=np.full(COUNT, 0.5),
+        source=["s"] * COUNT,
+        date=["2026"] * COUNT,
+    )
+    pq.write_table(table.to_arrow(), directory / "tiles.parquet")
+    pictures = pa.table(
+        {"tile_id": table.ids, "jpeg": [b"jpeg%d" % i for i in range(COUNT)]}, schema=PICTURE_SCHEMA
+    )
+    pq.write_table(pictures, directory / "pictures.parquet", row_group_size=64)
+    names = ("vectors.f16", "tiles.parquet", "pictures.parquet")
+    manifest = GalleryManifest(
+        version="v1",
+        embedding_space_id="space-a",
+        encoder_name="tiny",
+        tile_count=COUNT,
+        embedding_dim=DIM,
+        index=IndexInfo(kind="exact_f16", parameters={}, measured_recall_at_10=1.0),
+        bounds=BoundsModel(west=10, south=50, east=11, north=51),
+        tile_sizes_m=[72.0],
+        overlap=0.0,
+        sources=[SourceInfo(name="s", attribution="a", licence="l", date="d", crs="EPSG:4326")],
+        files={name: FileEntry.of(directory / name) for name in names},
+        content_hash="0" * 64,
+        created="2026-01-01T00:00:00Z",
+        builder_revision="test",
+    )
+    write_json_atomic(directory / "manifest.json", manifest.model_dump(mode="json"))
+    write_json_atomic(tmp_path / "CURRENT.json", {"version": "v1"})
+    return tmp_path
+
+
+def test_a_vector_finds_its_own_row(root):
+    gallery = Gallery.open(root)
+    found = gallery.search(gallery.vectors[[3, 77]].astype(np.float32), 5)
+    assert found.rows[:, 0].tolist() == [3, 77]
+    assert found.rows.shape == (2, 5)
+    assert len(gallery) == COUNT
+
+
+def test_prior_keeps_to_the_disc_and_is_exact(root):
+    gallery = Gallery.open(root)
+    query = gallery.vectors[[120]].astype(np.float32)
+    disc = Disc(LonLat(10.010, 50.0), radius_m=500)
+    found = gallery.search(query, 100, prior=disc)
+    inside = np.flatnonzero(np.abs(gallery.tiles.lon - 10.010) * 71_700 < 500)
+    plain = inside[np.argsort(-(gallery.vectors[inside].astype(np.float32) @ query[0]))]
+    assert found.rows[0].tolist() == plain.tolist()
+
+
+def test_prior_elsewhere_is_refused_with_a_way_out(root):
+    with pytest.raises(PriorOutsideGallery) as caught:
+        Gallery.open(root).search(
+            np.ones((1, DIM), np.float32), 5, prior=Disc(LonLat(-60, 10), radius_m=1000)
+        )
+    assert "bounds" in caught.value.hint
+
+
+@pytest.mark.parametrize("radius_m", [0, -1, float("nan"), 3e7])
+def test_impossible_radius(radius_m):
+    with pytest.raises(InvalidParameter, match="radius"):
+        Disc(LonLat(0, 0), radius_m=radius_m)
+
+
+def test_pictures_and_rows(root):
+    gallery = Gallery.open(root)
+    assert gallery.picture(gallery.row_of("t0")) == b"jpeg0"
+    assert gallery.picture(gallery.row_of("t149")) == b"jpeg149"
+    with pytest.raises(TileNotFound, match="nope"):
+        gallery.row_of("nope")
+
+
+def test_no_gallery_and_no_such_version(root, tmp_path):
+    with pytest.raises(GalleryNotFound, match="no gallery"):
+        current_version(tmp_path / "elsewhere")
+    with pytest.raises(GalleryNotFound, match="no gallery version"):
+        Gallery.open(root, version="v2")
+
+
+@pytest.mark.parametrize("name", ["vectors.f16", "tiles.parquet", "pictures.parquet"])
+def test_a_flipped_byte_in_any_file_is_refused(root, name):
+    path = root / "versions" / "v1" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+    with pytest.raises(GalleryCorrupt, match=name):
+        Gallery.open(root)
+
+
+def test_manifest_that_counts_wrong_is_refused_even_unverified(root):
+    path = root / "versions" / "v1" / "manifest.json"
+    document = json.loads(path.read_text())
+    document["tile_count"] = COUNT + 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(GalleryCorrupt, match="151 tiles"):
+        Gallery.open(root, verify=False)
+
+
+def test_another_encoder_is_refused_naming_both(root, tmp_path):
+    write_tiny_encoder(tmp_path / "encoder")
+    encoder = Encoder.load(tmp_path / "encoder", device="cpu")
+    with pytest.raises(EncoderGalleryMismatch) as caught:
+        Gallery.open(root).require_encoder(encoder)
+    assert "space-a" in str(caught.value)
+    assert encoder.embedding_space_id in str(caught.value)

@@ -1,0 +1,1 @@
+"""Trains, evaluates and exports cross-view encoders; the only package that imports torch."""
