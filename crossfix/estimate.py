@@ -20,6 +20,7 @@ from crossfix.manifest import StrictModel
 Float64 = NDArray[np.float64]
 
 CLUSTER_RADIUS_SHARE = 1.5  # tile sides; overlapping neighbours of the best tile, no farther
+CANDIDATES = 50  # tiles an estimate looks at; the calibration is fitted on as many
 FEATURES = ("intercept", "best_score", "cluster_logit", "score_gap")
 
 

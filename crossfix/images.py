@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from crossfix.errors import EmptyImage, ImageTooLarge, UnreadableImage, Unsuppor
 
 UInt8 = NDArray[np.uint8]
 
+_HEADER_LOCK = threading.Lock()
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _DECODE_PROBLEMS = (
     OSError,
@@ -77,10 +79,14 @@ def decode(
             f"the image has {len(data)} bytes, more than {limits.max_bytes}",
             hint="send a smaller or more strongly compressed image",
         )
-    with warnings.catch_warnings():
-        # Pillow warns about sizes and odd metadata; limits are enforced below, by us.
+    # Pillow warns about sizes and odd metadata while it reads headers; limits are enforced here,
+    # by us. Warning filters belong to the whole process, hence the lock; pixels need none.
+    with _HEADER_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _decode_opened(_open(data), limits, target_px)
+        image = _open(data)
+        _check_pixels(image, limits)  # before EXIF, for which Pillow may decode a whole PNG
+        orientation, focal = _read_exif(image)
+    return _decode_opened(image, orientation, focal, target_px)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -97,15 +103,23 @@ def _open(data: bytes) -> Image.Image:
         ) from problem
 
 
-def _decode_opened(image: Image.Image, limits: ImageLimits, target_px: int | None) -> Photo:
+def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise ImageTooLarge(
             f"the image is {width} x {height} pixels, more than {limits.max_pixels} in all",
             hint="send a smaller image",
         )
+
+
+def _decode_opened(
+    image: Image.Image,
+    orientation: int,
+    focal_35mm: float | None,
+    target_px: int | None,
+) -> Photo:
+    width, height = image.size
     try:
-        orientation, focal = _read_exif(image)
         if target_px is not None:
             scale = target_px / min(width, height)
             image.draft("RGB", (max(1, int(width * scale)), max(1, int(height * scale))))
@@ -117,7 +131,7 @@ def _decode_opened(image: Image.Image, limits: ImageLimits, target_px: int | Non
         ) from problem
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    return Photo(pixels=pixels, full_width_px=width, full_height_px=height, focal_35mm=focal)
+    return Photo(pixels=pixels, full_width_px=width, full_height_px=height, focal_35mm=focal_35mm)
 
 
 def _read_exif(image: Image.Image) -> tuple[int, float | None]:

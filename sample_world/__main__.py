@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CrossfixError as error:
         print(f"error: {error}" + (f"; {error.hint}" if error.hint else ""), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was written", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

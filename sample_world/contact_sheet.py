@@ -1,19 +1,29 @@
 """Photos beside the satellite picture of the place they should be found at: for looking."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from PIL import Image, ImageDraw
+from rasterio.coords import BoundingBox
+from rasterio.crs import CRS
 from rasterio.warp import transform
-from rasterio.windows import Window
 
 from crossfix.errors import DataError
 
 _CELL_PX = 224
 _SHEET_PX = 2040
 _GAP_PX = 6
+
+
+@dataclass(frozen=True)
+class _Satellite:
+    picture: Image.Image
+    crs: CRS
+    bounds: BoundingBox
+    gsd_m: float
 
 
 def draw_contact_sheet(data: Path, out: Path, *, patch_m: float, per_kind: int) -> int:
@@ -31,8 +41,10 @@ def draw_contact_sheet(data: Path, out: Path, *, patch_m: float, per_kind: int) 
         rows = _spread(list(csv.DictReader(source)), per_kind)
     if not rows:
         raise DataError(f"{data}/photos.csv has no photos", hint="render some")
-    with rasterio.open(data / "satellite.tif") as satellite:
-        pairs = [_pair(data, row, satellite, patch_m) for row in rows]
+    with rasterio.open(data / "satellite.tif") as source:
+        picture = Image.fromarray(np.ascontiguousarray(source.read().transpose(1, 2, 0)))
+        satellite = _Satellite(picture, source.crs, source.bounds, source.transform.a)
+    pairs = [_pair(data, row, satellite, patch_m) for row in rows]
     _arrange(pairs).save(out)
     return len(pairs)
 
@@ -45,28 +57,24 @@ def _spread(rows: list[dict[str, str]], per_kind: int) -> list[dict[str, str]]:
     return [row for series in kinds.values() for row in series[:per_kind]]
 
 
-def _pair(
-    data: Path, row: dict[str, str], satellite: rasterio.DatasetReader, patch_m: float
-) -> Image.Image:
-    photo = Image.open(data / row["file"]).convert("RGB")
-    width = round(photo.width * _CELL_PX / photo.height)
+def _pair(data: Path, row: dict[str, str], satellite: _Satellite, patch_m: float) -> Image.Image:
+    with Image.open(data / row["file"]) as photo:
+        width = round(photo.width * _CELL_PX / photo.height)
+        shrunk = photo.convert("RGB").resize((width, _CELL_PX), Image.Resampling.LANCZOS)
     pair = Image.new("RGB", (width + _CELL_PX, _CELL_PX))
-    pair.paste(photo.resize((width, _CELL_PX), Image.Resampling.LANCZOS), (0, 0))
+    pair.paste(shrunk, (0, 0))
     pair.paste(_patch(row, satellite, patch_m), (width, 0))
     return pair
 
 
-def _patch(
-    row: dict[str, str], satellite: rasterio.DatasetReader, patch_m: float
-) -> Image.Image:
+def _patch(row: dict[str, str], satellite: _Satellite, patch_m: float) -> Image.Image:
     eastings, northings = transform(
         "EPSG:4326", satellite.crs, [float(row["lon"])], [float(row["lat"])]
     )
-    column, line = ~satellite.transform * (eastings[0], northings[0])
-    side = round(patch_m / satellite.transform.a)
-    window = Window(round(column - side / 2), round(line - side / 2), side, side)
-    pixels = satellite.read(window=window, boundless=True, fill_value=0)
-    patch = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    left = round((eastings[0] - patch_m / 2 - satellite.bounds.left) / satellite.gsd_m)
+    top = round((satellite.bounds.top - northings[0] - patch_m / 2) / satellite.gsd_m)
+    side = round(patch_m / satellite.gsd_m)
+    patch = satellite.picture.crop((left, top, left + side, top + side))
     patch = patch.resize((_CELL_PX, _CELL_PX), Image.Resampling.BICUBIC)
     middle = _CELL_PX // 2
     ImageDraw.Draw(patch).ellipse(

@@ -5,13 +5,17 @@ The result of a task depends on the task alone, so any number of workers gives t
 
 import logging
 import multiprocessing
-import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+from crossfix.errors import DataError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,7 +29,7 @@ _job: Callable[[Any], Any] | None = None
 def _start_worker(job: Callable[[Any], Any]) -> None:
     global _job
     _job = job
-    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
 
 
 def _run_task(task: Any) -> Any:  # noqa: ANN401 - the job's own types
@@ -43,13 +47,25 @@ def run_all(
         tasks: small and picklable.
         workers: processes; 1 runs here.
         label: shown beside the progress.
+
+    Raises:
+        DataError: a process died.
     """
     if workers <= 1 or len(tasks) <= 1:
         yield from show_progress(map(job, tasks), len(tasks), label)
         return
-    context = multiprocessing.get_context("fork")
-    with context.Pool(min(workers, len(tasks)), _start_worker, (job,)) as pool:
-        yield from show_progress(pool.imap(_run_task, tasks), len(tasks), label)
+    executor = ProcessPoolExecutor(
+        min(workers, len(tasks)), multiprocessing.get_context("fork"), _start_worker, (job,)
+    )
+    try:
+        yield from show_progress(executor.map(_run_task, tasks), len(tasks), label)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process rendering {label} pictures was killed",
+            hint="if memory ran out, use fewer --workers or a smaller town",
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def show_progress(results: Iterator[Result], total: int, label: str) -> Iterator[Result]:

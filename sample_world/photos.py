@@ -1,7 +1,7 @@
 """One photo: what was drawn for it, and its picture."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -94,16 +94,10 @@ def plan_photo(
     look = draw_street_look(rng)
     if kind is PhotoKind.STREET:
         x, y, altitude_m = placement.street(rng, (1.5, 1.8))
-        street = Perspective(
-            position=(x, y, placement.ground_z(x, y) + altitude_m),
-            heading_deg=float(rng.uniform(0, 360)),
-            pitch_deg=float(rng.normal(2.0, 3.0)),
-            roll_deg=float(rng.normal(0.0, 1.0)),
-            hfov_deg=float(rng.uniform(60, 110)),
-            width_px=settings.photo_px,
-            height_px=round(settings.photo_px * 3 / 4),
-        )
+        position = x, y, placement.ground_z(x, y) + altitude_m
+        street = _draw_street_camera(position, settings, rng)
         return Photo(kind, index, street, (x, y), altitude_m, light, look)
+    look = replace(look, vignette=0.0)  # a stitched panorama has no corners
     x, y, altitude_m = placement.street(rng, (2.2, 2.7))
     panorama = Equirectangular(
         position=(x, y, placement.ground_z(x, y) + altitude_m),
@@ -112,6 +106,21 @@ def plan_photo(
         height_px=settings.panorama_px // 2,
     )
     return Photo(kind, index, panorama, (x, y), altitude_m, light, look)
+
+
+def _draw_street_camera(
+    position: tuple[float, float, float], settings: PhotoSettings, rng: np.random.Generator
+) -> Perspective:
+    """A hand-held camera looking anywhere, roughly level."""
+    return Perspective(
+        position=position,
+        heading_deg=float(rng.uniform(0, 360)),
+        pitch_deg=float(rng.normal(2.0, 3.0)),
+        roll_deg=float(rng.normal(0.0, 1.0)),
+        hfov_deg=float(rng.uniform(60, 110)),
+        width_px=settings.photo_px,
+        height_px=round(settings.photo_px * 3 / 4),
+    )
 
 
 def _panorama_heading(

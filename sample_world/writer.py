@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rasterio
-from rasterio.transform import from_origin
+from rasterio import Affine
 
 from crossfix.errors import DataError
 from sample_world.camera_look import UInt8
@@ -84,7 +84,7 @@ def write_satellite(
     profile = {
         "driver": "GTiff", "width": side_px, "height": side_px, "count": 3, "dtype": "uint8",
         "crs": f"EPSG:{reference.epsg}",
-        "transform": from_origin(reference.easting_m, north_m, gsd_m, gsd_m),
+        "transform": Affine(gsd_m, 0.0, reference.easting_m, 0.0, -gsd_m, north_m),
         "tiled": True, "blockxsize": 256, "blockysize": 256, **_COMPRESSION[compression],
     }
     with rasterio.open(path, "w", **profile) as target:

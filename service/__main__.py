@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from crossfix.errors import CrossfixError
 from service.app import create_app
+from service.errors import AddressUnavailable
 from service.log import EVENTS, configure_logging
 from service.settings import Settings
 
@@ -92,15 +94,37 @@ def read_settings(arguments: Sequence[str] | None) -> Settings:
         raise SystemExit(2) from None
 
 
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket, before anything is loaded.
+
+    Raises:
+        AddressUnavailable: the address is taken or not ours.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as problem:
+        raise AddressUnavailable(
+            f"cannot listen on {settings.host} port {settings.port}: {problem.strerror}",
+            hint="choose another --port or --host",
+        ) from None
+    EVENTS.info("listening", extra={"fields": {"port": listener.getsockname()[1]}})
+    return listener
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves; 0 after a clean stop, 1 when it could not start."""
     settings = read_settings(arguments)
     configure_logging()
-    server = DrainingServer(settings)
-    server.run()
-    if server.failure is not None:
-        hint = f" ({server.failure.hint})" if server.failure.hint else ""
-        print(f"python -m service: {server.failure}{hint}", file=sys.stderr)
+    try:
+        listener = listen(settings)
+        server = DrainingServer(settings)
+        server.run(sockets=[listener])
+        if server.failure is not None:
+            raise server.failure
+    except CrossfixError as problem:
+        hint = f" ({problem.hint})" if problem.hint else ""
+        print(f"python -m service: {problem}{hint}", file=sys.stderr)
         return 1
     EVENTS.info("stopped")
     return 0

@@ -75,6 +75,12 @@ class ClientGone(CrossfixError):
     code = "client_gone"
 
 
+class AddressUnavailable(CrossfixError):
+    """The service cannot listen where it was told to."""
+
+    code = "address_unavailable"
+
+
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it but logs and metrics
 
 STATUS_OF: dict[type[CrossfixError], int] = {

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crossfix.estimate import Candidates, LocationEstimate, estimate
+from crossfix.estimate import CANDIDATES, Candidates, LocationEstimate, estimate
 from crossfix.gallery import Disc
 from crossfix.images import ImageLimits, decode
 from crossfix.preprocess import Prepared, prepare
@@ -25,7 +25,6 @@ ResultT = TypeVar("ResultT")
 Float32 = NDArray[np.float32]
 EncodeKey = tuple[Snapshot, ViewName]
 
-ESTIMATE_CANDIDATES = 50  # whatever k is, the confidence sees what its calibration saw
 STAGES = ("decode", "queue", "encode", "search", "estimate")
 
 
@@ -189,9 +188,7 @@ def _search_batch(
     snapshot: Snapshot, items: list[tuple[Float32, PhotoQuery]]
 ) -> list[SearchResult]:
     return [
-        snapshot.gallery.search(
-            embedding[None], max(query.k, ESTIMATE_CANDIDATES), prior=query.prior
-        )
+        snapshot.gallery.search(embedding[None], max(query.k, CANDIDATES), prior=query.prior)
         for embedding, query in items
     ]
 
@@ -203,10 +200,10 @@ def estimate_place(
     calibration = snapshot.encoder.manifest.calibration.get(view)
     if calibration is None:
         return None
-    rows, tiles = found.rows[0, :ESTIMATE_CANDIDATES], snapshot.gallery.tiles
+    rows, tiles = found.rows[0, :CANDIDATES], snapshot.gallery.tiles
     return estimate(
         Candidates(
-            scores=found.scores[0, :ESTIMATE_CANDIDATES].astype(np.float64),
+            scores=found.scores[0, :CANDIDATES].astype(np.float64),
             lon=tiles.lon[rows],
             lat=tiles.lat[rows],
             size_m=tiles.size_m[rows],

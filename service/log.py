@@ -1,4 +1,4 @@
-"""One JSON object per line on stderr. Never an image, a coordinate or a query string."""
+"""One JSON object per line on stdout. Never an image, a coordinate or a query string."""
 
 import json
 import logging
@@ -27,7 +27,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging() -> None:
-    """Sends everything from INFO on to stderr as JSON lines; for the process's entry point."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Sends our INFO and everybody's warnings to stdout as JSON; for the process's entry point."""
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("service").setLevel(logging.INFO)

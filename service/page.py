@@ -8,8 +8,8 @@ from fastapi.responses import FileResponse
 STATIC = Path(__file__).parent / "static"
 PAGE_FILES = {"page.css": "text/css", "page.js": "text/javascript"}
 POLICY = (
-    "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'none'"
+    "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'"
 )
 router = APIRouter(include_in_schema=False)
 

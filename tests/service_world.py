@@ -1,4 +1,4 @@
-"""A tiny real encoder, gallery and server for the service's tests; random weights, 16 tiles."""
+"""A tiny gallery of 16 made-up tiles and a real server for the service's tests."""
 
 import hashlib
 import io
@@ -11,26 +11,21 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import uvicorn
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from crossfix.encoder import Encoder
-from crossfix.encoder_writer import EncoderDescription, write_encoder
-from crossfix.estimate import Calibration
 from crossfix.gallery_manifest import GalleryManifest
 from crossfix.images import Photo
 from crossfix.manifest import FileEntry, write_json_atomic
 from crossfix.preprocess import prepare
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
-from crossfix.view import ViewSpec
 from service.app import create_app
 from service.settings import Settings
+from tests.tiny_encoder import DIM, write_tiny_encoder
 
-DIM = 32
 SIDE_M = 100.0
 GRID = 4
 
@@ -44,106 +39,8 @@ def jpeg(seed: int, width: int = 64, height: int = 64, quality: int = 95) -> byt
     return buffer.getvalue()
 
 
-def write_model(path: Path, height: int, width: int, seed: int) -> None:
-    """Average-pooled colours through a random projection, L2-normalised in the graph."""
-    pooled = 3 * 8 * 8
-    weights = np.random.default_rng(seed).normal(size=(pooled, DIM)).astype(np.float32)
-    nodes = [
-        helper.make_node(
-            "AveragePool",
-            ["image"],
-            ["pooled"],
-            kernel_shape=[height // 8, width // 8],
-            strides=[height // 8, width // 8],
-        ),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["projected"]),
-        helper.make_node("LpNormalization", ["projected"], ["embedding"], axis=1, p=2),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, height, width])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", DIM])],
-        [numpy_helper.from_array(weights, "weights")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    onnx.save(model, str(path))
-
-
-def write_tiny_encoder(folder: Path, *, seed: int = 0, calibrated: bool = True) -> Path:
-    """An encoder with all three views; satellite and drone share weights."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    square, panorama = folder.parent / f"square{seed}.onnx", folder.parent / f"pano{seed}.onnx"
-    write_model(square, 32, 32, seed)
-    write_model(panorama, 16, 64, seed + 1)
-    common = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-    views = {
-        "satellite": ViewSpec(
-            view="satellite",
-            model_file="square.onnx",
-            height_px=32,
-            width_px=32,
-            projection="nadir",
-            fit="squash",
-            heading="north_up",
-            **common,
-        ),
-        "drone": ViewSpec(
-            view="drone",
-            model_file="square.onnx",
-            height_px=32,
-            width_px=32,
-            projection="oblique",
-            fit="squash",
-            heading="any",
-            **common,
-        ),
-        "ground": ViewSpec(
-            view="ground",
-            model_file="panorama.onnx",
-            height_px=16,
-            width_px=64,
-            projection="equirectangular",
-            fit="panorama_canvas",
-            elevation_top_deg=45,
-            elevation_bottom_deg=-45,
-            heading="north_centre",
-            **common,
-        ),
-    }
-    calibration = Calibration(
-        temperature=0.05,
-        coefficients=(0.0, 1.0, 0.5, 0.1),
-        radius_share=0.6,
-        refuse_below=0.2,
-        sample_count=9,
-        data="made up",
-    )
-    write_encoder(
-        folder,
-        EncoderDescription(
-            name=f"tiny-{seed}",
-            architecture="pool",
-            embedding_dim=DIM,
-            opset=17,
-            licence_weights="none",
-            licence_data="none",
-            recipe={},
-            revision="test",
-            evaluation=[],
-        ),
-        models={"square.onnx": square, "panorama.onnx": panorama},
-        views=views,
-        calibration={"ground": calibration, "drone": calibration} if calibrated else {},
-        golden_images={"golden.jpg": ("drone", jpeg(99))},
-    )
-    return folder
-
-
 def publish_gallery(root: Path, encoder: Encoder, version: str, *, first_seed: int = 0) -> None:
-    """Writes a version of GRID x GRID tiles and makes it live; tile i shows jpeg(first_seed + i)."""
+    """Makes a version of GRID x GRID tiles live; tile i shows jpeg(first_seed + i)."""
     folder = root / "versions" / version
     folder.mkdir(parents=True)
     tiles = tile_table()

@@ -31,12 +31,11 @@ def augment_pair(
         generator: all randomness comes from here.
     """
     fill = _fill(mean, pair.photo)
-    unseen = (pair.photo - fill).abs().amax(dim=1, keepdim=True) < 0.5 / 255
     photo = _drop_cells(_recolour(pair.photo, recipe, generator), fill, recipe, generator)
     tile = _drop_cells(_recolour(pair.tile, recipe, generator), fill, recipe, generator)
-    photo = torch.where(unseen, fill, photo)
     if view == "ground":
-        photo = _limit_view(photo, fill, recipe, generator)
+        unseen = (pair.photo - fill).abs().amax(dim=1, keepdim=True) < 0.5 / 255
+        photo = _limit_view(photo, unseen, fill, recipe, generator)
         photo = _add_heading_noise(photo, recipe, generator)
     else:
         photo = _zoom(photo, recipe, generator)
@@ -54,8 +53,10 @@ def normalise_batch(images: Tensor, mean: Rgb, std: Rgb) -> Tensor:
 
 def flip_pair(pair: Pair, flip: Tensor) -> Pair:
     """Mirrors both images east-west where `flip` (N,) is set: a mirrored world."""
-    where = flip[:, None, None, None]
-    return Pair(*(torch.where(where, x.flip(-1), x) for x in (pair.photo, pair.tile)))
+    photo, tile = pair.photo.clone(), pair.tile.clone()
+    for images in (photo, tile):
+        images[flip] = images[flip].flip(-1)
+    return Pair(photo, tile)
 
 
 def rotate_pair(pair: Pair, turns: Tensor, *, view: ViewName) -> Pair:
@@ -93,21 +94,32 @@ def _chance(count: int, probability: float, generator: Generator) -> Tensor:
 
 
 def _recolour(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:
-    """Brightness, contrast, saturation, channel gains and gamma; sometimes grey or blurred."""
+    """Saturation, contrast, channel gains and brightness as one matrix per image; then gamma."""
     count, s = len(images), recipe.colour_strength
-    gray = images.mean(dim=1, keepdim=True)
-    saturation = 1 + _uniform(count, -2 * s, s, generator)
-    contrast = 1 + _uniform(count, -s, s, generator)
-    gains = 1 + s * (torch.rand(count, 3, 1, 1, generator=generator) - 0.5)
-    gains = gains * (1 + _uniform(count, -s, s, generator))
-    gamma = torch.exp(_uniform(count, -s, s, generator))
-    changed = gray + (images - gray) * saturation
-    middle = changed.mean(dim=(1, 2, 3), keepdim=True)
-    changed = ((middle + (changed - middle) * contrast) * gains).clamp(1e-3, 1).pow(gamma)
-    images = torch.where(_chance(count, recipe.colour_probability, generator), changed, images)
-    is_gray = _chance(count, recipe.gray_probability, generator)
-    images = torch.where(is_gray, images.mean(dim=1, keepdim=True), images)
+    if recipe.colour_probability or recipe.gray_probability:
+        matrix, contrast = _colour_matrices(count, recipe, generator)
+        middle = images.mean(dim=(1, 2, 3))[:, None, None]
+        offset = middle * (1 - contrast) * matrix.sum(dim=2, keepdim=True)
+        changed = torch.baddbmm(offset, contrast * matrix, images.flatten(2))
+        chosen = _chance(count, recipe.colour_probability, generator)
+        gamma = torch.exp(_uniform(count, -s, s, generator) * chosen)
+        images = changed.view(images.shape).clamp_(1e-3, 1).pow_(gamma)
     return _blur(images, recipe, generator)
+
+
+def _colour_matrices(
+    count: int, recipe: AugmentationRecipe, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Matrices (N, 3, 3) on the channels, and the contrast (N, 1, 1) about an image's mean."""
+    s, mix = recipe.colour_strength, torch.full((1, 3, 3), 1 / 3)
+    chosen = _chance(count, recipe.colour_probability, generator)[..., 0]
+    saturation = 1 + _uniform(count, -2 * s, s, generator)[..., 0] * chosen
+    is_gray = _chance(count, recipe.gray_probability, generator)[..., 0]
+    saturation = torch.where(is_gray, 0.0, saturation)
+    contrast = 1 + _uniform(count, -s, s, generator)[..., 0] * chosen
+    gains = 1 + s * (torch.rand(count, 3, 1, generator=generator) - 0.5) * chosen * ~is_gray
+    gains = gains * (1 + _uniform(count, -s, s, generator)[..., 0] * chosen)
+    return gains * (saturation * torch.eye(3) + (1 - saturation) * mix), contrast
 
 
 def _blur(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:
@@ -126,16 +138,26 @@ def _drop_cells(
 ) -> Tensor:
     """Blanks random cells of a coarse grid."""
     count, n = len(images), recipe.dropout_cells
+    if not recipe.dropout_probability:
+        return images
     cells = torch.rand(count, 1, n, n, generator=generator) < recipe.dropout_share
     cells = cells & _chance(count, recipe.dropout_probability, generator)
-    mask = functional.interpolate(cells.to(images.dtype), size=images.shape[-2:], mode="nearest")
-    return torch.where(mask > 0, fill, images)
+    hit = cells.flatten(1).any(dim=1)
+    if hit.any():
+        size = images.shape[-2:]
+        mask = functional.interpolate(cells[hit].to(images.dtype), size=size, mode="nearest")
+        images = images.clone()
+        images[hit] = torch.where(mask > 0, fill, images[hit])
+    return images
 
 
 def _limit_view(
-    photo: Tensor, fill: Tensor, recipe: AugmentationRecipe, generator: Generator
+    photo: Tensor, unseen: Tensor, fill: Tensor, recipe: AugmentationRecipe, generator: Generator
 ) -> Tensor:
-    """Keeps only a window of azimuths of some panoramas, and half the time a band of heights."""
+    """Keeps only a window of azimuths of some panoramas, and half the time a band of heights.
+
+    Pixels `unseen` (N, 1, h, w) from the start get the fill colour back.
+    """
     count, height, width = len(photo), photo.shape[-2], photo.shape[-1]
     kept = _uniform(count, recipe.limited_view_min_deg, recipe.limited_view_max_deg, generator)
     centre = _uniform(count, 0, 360, generator)
@@ -145,7 +167,7 @@ def _limit_view(
     low, high = _uniform(count, 0, 0.25, generator), _uniform(count, 0.65, 1, generator)
     banded = _chance(count, 0.5, generator) & ((rows < low) | (rows > high))
     limited = _chance(count, recipe.limited_view_probability, generator)
-    return torch.where(limited & ((apart > kept / 2) | banded), fill, photo)
+    return torch.where(unseen | (limited & ((apart > kept / 2) | banded)), fill, photo)
 
 
 def _add_heading_noise(photo: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:

@@ -132,7 +132,7 @@ def observe(scored: Sequence[Scored], temperature: float) -> Observations:
     """Confidence features and position errors of all queries, as the service computes them."""
     features, errors = [], []
     for one in scored:
-        inside = one.positives.any(axis=1)
+        inside = np.any(one.positives, axis=1, keepdims=False)
         for i in range(len(one.lon)):
             candidates = top_candidates(one, i)
             lon, lat = weighted_position(candidates, temperature)

@@ -97,6 +97,7 @@ class Trainer:
         self.total_steps = recipe.schedule.epochs * len(self._batches(0))
         self._recent: deque[float] = deque(maxlen=50)
         self._saved_s = self._started_s = time.monotonic()
+        self._meter = Meter(since_s=self._started_s)
 
     def resume(self) -> None:
         """Continues from the run's checkpoint.
@@ -128,6 +129,7 @@ class Trainer:
             TrainingCollapsed: the loss stayed at ln(batch).
         """
         self._started_s = self._saved_s = time.monotonic()
+        self._meter = Meter(since_s=self._started_s)
         self._started_s -= self.state.elapsed_s
         figures: dict[str, float] = {}
         while self.state.epoch < self.recipe.schedule.epochs and not self._out_of_time():
@@ -150,15 +152,14 @@ class Trainer:
     def _run_epoch(self) -> None:
         batches = self._batches(self.state.epoch)
         self.model.train()
-        meter = Meter(since_s=time.monotonic())
         for batch in batches[self.state.step_in_epoch :]:
             pair = self.source.batch(batch, seed=[self.recipe.runtime.seed, 1, self.state.step])
             loss = self._step(pair)
-            meter.add(loss, 2 * len(batch.indices))
+            self._meter.add(loss, 2 * len(batch.indices))
             self._recent.append(loss)
             self.state.step_in_epoch += 1
             self._guard_against_collapse()
-            meter = self._housekeeping(meter)
+            self._housekeeping()
             if self._out_of_time():
                 return
         self.state.epoch, self.state.step_in_epoch = self.state.epoch + 1, 0
@@ -265,23 +266,23 @@ class Trainer:
     def _recent_loss(self) -> float:
         return sum(self._recent) / len(self._recent) if self._recent else math.nan
 
-    def _housekeeping(self, meter: Meter) -> Meter:
-        now = time.monotonic()
+    def _housekeeping(self) -> None:
+        now, meter = time.monotonic(), self._meter
         if now - self._saved_s > 60 * self.recipe.runtime.checkpoint_minutes:
             self._save()
         if now - meter.since_s < LOG_EVERY_S:
-            return meter
+            return
         progress = self._progress()
         left_s = (now - self._started_s) * (1 - progress) / max(progress, 1e-6)
         row = {
             "loss": meter.loss_sum / meter.losses,
-            "scale": float(self.model.scale()),
+            "scale": float(self.model.scale().detach()),
             "lr": self.optimiser.param_groups[0]["lr"],
             "images_per_s": meter.images / (now - meter.since_s),
             "minutes_left": left_s / 60,
         }
         self._log("train", row)
-        return Meter(since_s=now)
+        self._meter = Meter(since_s=now)
 
     def _log(self, kind: str, row: Mapping[str, float]) -> None:
         elapsed_s = time.monotonic() - self._started_s
@@ -296,6 +297,7 @@ class Trainer:
             return {}
         figures = dict(self._validate(self.averaged_model()))
         self._log("validation", figures)
+        self._meter = Meter(since_s=time.monotonic())
         return figures
 
     def _save(self) -> None:

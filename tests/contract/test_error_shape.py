@@ -17,6 +17,11 @@ SECRET = "/srv/secret/weights.onnx"
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def app() -> FastAPI:
     """Not started, so nothing is loaded; with routes that fail in their own ways."""
     app = create_app(Settings(encoder=Path("none"), gallery=Path("none")))

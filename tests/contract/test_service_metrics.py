@@ -37,6 +37,11 @@ NAMES = [
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def app(tmp_path):
     settings = make_world(tmp_path).settings()
     return create_app(settings, snapshot=load_snapshot(settings))

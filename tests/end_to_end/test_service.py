@@ -43,15 +43,15 @@ def test_a_drone_photo_of_a_tile_finds_that_tile(base: str) -> None:
     best = answer["matches"][0]
     assert [m["rank"] for m in answer["matches"]] == [1, 2, 3]
     assert best["tile_id"] == "made-up/5"
-    assert best["score"] > 0.99
+    assert best["score"] > 0.9
     assert best["distance_to_best_m"] == 0
     assert best["bounds"]["west"] < best["lon"] < best["bounds"]["east"]
     assert answer["matches"][1]["distance_to_best_m"] > 50
     assert abs(answer["estimate"]["lat"] - best["lat"]) < 0.001
     assert 0 <= answer["estimate"]["confidence"] <= 1
-    assert answer["estimate"]["radius_m"] == pytest.approx(60)
+    assert answer["estimate"]["radius_m"] == pytest.approx(50)
     assert answer["gallery"] == {"version": "v1", "tiles": TILES}
-    assert answer["encoder"]["name"] == "tiny-0"
+    assert answer["encoder"]["name"] == "tiny"
     assert answer["request_id"] == response.headers["x-request-id"]
 
 
@@ -204,9 +204,9 @@ def test_the_page_needs_nothing_from_elsewhere(base: str) -> None:
     page = httpx.get(base + "/")
     assert page.status_code == 200
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    for name in ("/static/page.css", "/static/page.js"):
-        assert name in page.text
-        part = httpx.get(base + name)
+    for name in ("static/page.css", "static/page.js"):
+        assert f'"{name}"' in page.text
+        part = httpx.get(f"{base}/{name}")
         assert part.status_code == 200
         assert "//cdn" not in part.text
         assert "https://" not in part.text

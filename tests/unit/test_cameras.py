@@ -8,6 +8,10 @@ def slope(x, y):
     return 3.0 + 0.05 * np.asarray(x, np.float64) + 0.02 * np.asarray(y, np.float64)
 
 
+def flat(x, y):
+    return 0 * (x + y)
+
+
 CAMERAS = {
     "panorama": Equirectangular((10.0, 20.0, 5.0), 33.0, 512, 256),
     "street": Perspective((10.0, 20.0, 5.0), 120.0, 4.0, 2.0, 90.0, 320, 240),
@@ -90,6 +94,6 @@ def test_the_satellite_shows_the_ground_where_the_map_says():
 
 
 def test_the_satellite_leans_things_by_their_height():
-    camera = Orthographic(0.0, 100.0, 0.5, 200, 200, (0.1, -0.04), lambda x, y: 0 * x, 90.0)
+    camera = Orthographic(0.0, 100.0, 0.5, 200, 200, (0.1, -0.04), flat, 90.0)
     low, high = camera.project([(50, 50, 0), (50, 50, 20)])
     assert high - low == pytest.approx((20 * 0.1 / 0.5, 20 * 0.04 / 0.5))

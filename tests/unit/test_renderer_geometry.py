@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from hand_made_town import MARKERS, hand_made_town, marker_centres, terrain
 
 from sample_world.cameras import Equirectangular, Orthographic, Perspective
 from sample_world.imaging import render_picture
@@ -8,6 +7,7 @@ from sample_world.light import Light
 from sample_world.placement import Placement
 from sample_world.shader import Shader
 from sample_world.surface import face_normals
+from tests.hand_made_town import MARKERS, hand_made_town, marker_centres, terrain
 
 LIGHT = Light(sun_azimuth_deg=160, sun_elevation_deg=50, cloud=0.1, fog_m=2000)
 STREET = (60.0, 64.0, float(terrain(60.0, 64.0)) + 2.4)
@@ -22,7 +22,7 @@ def shader():
 def cameras(shader):
     return {
         "panorama": Equirectangular(STREET, 20.0, 768, 384),
-        "street": Perspective(STREET, 300.0, 5.0, 1.0, 90.0, 480, 360),
+        "street": Perspective(STREET, 325.0, 5.0, 1.0, 110.0, 480, 360),
         "drone": Perspective((60.0, -10.0, 80.0), 0.0, -45.0, 0.5, 70.0, 480, 360),
         "nadir": Perspective((60.0, 60.0, 110.0), 70.0, -90.0, 0.0, 75.0, 400, 400),
         "satellite": Orthographic(
@@ -114,7 +114,7 @@ def test_shadows_fall_away_from_the_sun(shader):
     light = Light(sun_azimuth_deg=180, sun_elevation_deg=45, cloud=0.0)
     picture = render_picture(shader, camera, light, np.random.default_rng(0), supersample=1)
     # House 1 ends at y = 40 and is 24 m high: lawn north of it is dark, south of it is not.
-    north, south = picture[int((120 - 50) * 2), 170], picture[int((120 - 10) * 2), 170]
+    north, south = picture[((120 - 50) * 2), 170], picture[((120 - 10) * 2), 170]
     assert north.mean() < 0.7 * south.mean()
 
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from hand_made_town import SIZE_M, hand_made_town, marker_centres
 from PIL import Image
 
 from sample_world import __main__ as cli
 from sample_world.georeference import grid_convergence_deg, to_local
 from sample_world.writer import PHOTO_COLUMNS, OutputDirectory
+from tests.hand_made_town import SIZE_M, hand_made_town, marker_centres
 
 COUNTS = {"panorama": 3, "street": 2, "drone": 3}
 
@@ -92,7 +92,8 @@ def test_the_table_has_the_promised_columns_and_sane_values(rendered):
 
 def test_panoramas_are_two_to_one_and_look_to_true_north(rendered):
     row = next(row for row in read_rows(rendered) if row["projection"] == "equirectangular")
-    assert Image.open(rendered / row["file"]).size == (128, 64)
+    with Image.open(rendered / row["file"]) as picture:
+        assert picture.size == (128, 64)
     assert float(row["heading_deg"]) == 0
     assert float(row["hfov_deg"]) == 360
 
@@ -110,12 +111,12 @@ def test_the_geotiff_is_placed_in_the_towns_zone(rendered):
             place.northing_m + SIZE_M,
         )
         pixels = satellite.read().astype(float)
-        transform = satellite.transform
+        bounds = satellite.bounds
     red = np.clip(pixels[0] - 1.6 * pixels[1] - 20, 0, None)
     for centre in marker_centres()[:3]:
         expected = (place.easting_m + centre[0], place.northing_m + centre[1])
         rows, columns = np.mgrid[:240, :240] + 0.5
-        eastings, northings = transform * (columns, rows)
+        eastings, northings = bounds.left + columns * 0.5, bounds.top - rows * 0.5
         near = np.hypot(eastings - expected[0], northings - expected[1]) < 3
         weight = np.where(near, red, 0)
         assert weight.sum() > 50
@@ -210,7 +211,8 @@ def test_wrong_usage_exits_with_two(tmp_path, wrong):
 def test_the_contact_sheet_shows_the_photos(rendered, tmp_path):
     sheet = tmp_path / "sheet.png"
     assert cli.main(["contact-sheet", "--data", str(rendered), "--out", str(sheet)]) == 0
-    assert Image.open(sheet).size[0] > 500
+    with Image.open(sheet) as picture:
+        assert picture.size[0] > 500
 
 
 def test_a_contact_sheet_of_nothing_fails(tmp_path, capsys):

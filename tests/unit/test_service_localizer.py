@@ -1,17 +1,25 @@
 """The four verbs on a real tiny snapshot: stage times, batching, deadlines, cancellation."""
 
 import asyncio
+import json
 import threading
 
 import numpy as np
 import pytest
 
+from crossfix.encoder import Encoder
 from crossfix.errors import UnknownView, UnreadableImage
 from service.errors import DeadlineExceeded, Overloaded
 from service.localizer import STAGES, Localizer, PhotoQuery
 from service.metrics import POOLS, Metrics, PoolMetrics
 from service.snapshot import Snapshot, load_snapshot
-from tests.service_world import jpeg, make_world, write_tiny_encoder
+from tests.service_world import World, jpeg, make_world, publish_gallery
+from tests.tiny_encoder import write_tiny_encoder
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture
@@ -169,10 +177,9 @@ async def test_a_bad_photo_or_view_fails_alone(make) -> None:
 
 
 def test_an_encoder_without_calibration_gives_no_estimate(tmp_path, monkeypatch) -> None:
-    from crossfix.encoder import Encoder
-    from tests.service_world import World, publish_gallery
-
-    path = write_tiny_encoder(tmp_path / "plain" / "encoder", calibrated=False)
+    path = write_tiny_encoder(tmp_path / "plain" / "encoder")
+    manifest = json.loads((path / "encoder.json").read_text())
+    (path / "encoder.json").write_text(json.dumps({**manifest, "calibration": {}}))
     encoder = Encoder.load(path, device="cpu")
     publish_gallery(tmp_path / "gallery", encoder, "v1")
     bench = Bench(World(path, tmp_path / "gallery", encoder), monkeypatch)

@@ -16,7 +16,8 @@ from crossfix.errors import (
 )
 from service.errors import NotReady
 from service.snapshot import SnapshotHolder, load_snapshot, run_canary
-from tests.service_world import World, make_world, publish_gallery, write_tiny_encoder
+from tests.service_world import World, make_world, publish_gallery
+from tests.tiny_encoder import write_tiny_encoder
 
 
 @pytest.fixture
@@ -128,12 +129,14 @@ def test_a_broken_or_missing_pointer_keeps_the_old_version(bench: Bench) -> None
 
 
 def test_a_gallery_of_another_encoder_is_refused_naming_both(bench: Bench, tmp_path) -> None:
-    other = Encoder.load(write_tiny_encoder(tmp_path / "other" / "encoder", seed=7), device="cpu")
+    other = Encoder.load(
+        write_tiny_encoder(tmp_path / "other" / "encoder", seed=7, name="tiny-7"), device="cpu"
+    )
     publish_gallery(bench.world.gallery_path, other, "v2")
     bench.reload()
     assert bench.results == ["encoder_gallery_mismatch"]
     assert "tiny-7" in bench.sentences[0]
-    assert "tiny-0" in bench.sentences[0]
+    assert "encoder is tiny (" in bench.sentences[0]
     assert bench.holder.current().version == "v1"
 
 
@@ -152,7 +155,7 @@ def test_missing_things_are_named(world: World, tmp_path) -> None:
         load_snapshot(world.settings(encoder=tmp_path / "nowhere"))
     with pytest.raises(GalleryNotFound):
         load_snapshot(world.settings(gallery=tmp_path / "nowhere"))
-    other = write_tiny_encoder(tmp_path / "other" / "encoder", seed=7)
+    other = write_tiny_encoder(tmp_path / "other" / "encoder", seed=7, name="tiny-7")
     with pytest.raises(EncoderGalleryMismatch):
         load_snapshot(world.settings(encoder=other))
 

@@ -1,6 +1,7 @@
 """A town small enough to know by heart: a slope, two houses, a tree, a street, red markers."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from shapely import LineString
 
 from sample_world.ground import CLASS_ID
@@ -97,7 +98,7 @@ def _cars(x):
     return builder.mesh()
 
 
-def hand_made_town(seed=1, *, size_m=SIZE_M, style=None):
+def hand_made_town(seed=1, *, size_m=SIZE_M, style=None):  # noqa: ARG001
     """The same town for every argument: stands in for `build_town`."""
     builder = _Builder()
     edge = [(-300.0, -300.0), (420.0, -300.0), (420.0, 420.0), (-300.0, 420.0)]
@@ -136,7 +137,7 @@ def hand_made_town(seed=1, *, size_m=SIZE_M, style=None):
     ground = np.full((cells, cells), CLASS_ID["grass"], np.uint8)
     ground[int((SIZE_M - 68) / 0.5) : int((SIZE_M - 60) / 0.5)] = CLASS_ID["asphalt_a"]
     two = len(HOUSES)
-    rng = np.random.default_rng(0)
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal((1024, 1024)), 3, mode="wrap")
     return Scene(
         seed=seed,
         style=style or "hand_made",
@@ -145,7 +146,7 @@ def hand_made_town(seed=1, *, size_m=SIZE_M, style=None):
         terrain=terrain,
         ground_class=ground,
         ground_res_m=0.5,
-        noise=rng.standard_normal((1024, 1024), dtype=np.float32),
+        noise=(noise / noise.std()).astype(np.float32),
         static=builder.mesh(),
         satellite_cars=_cars(20.0),
         photo_cars=_cars(95.0),

@@ -1,0 +1,1 @@
+"""Imagery in, gallery artifact out: sources, tiling, embedding, publishing, checking."""

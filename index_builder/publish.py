@@ -1,0 +1,208 @@
+"""Making a gallery version live: whole or not at all, one builder at a time."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crossfix.errors import GalleryNotFound, PublishError
+from crossfix.gallery import Gallery, current_version, version_directory
+from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
+from crossfix.manifest import fsync_directory, fsync_file, write_json_atomic
+
+BUILDING_PREFIX = ".building-"
+PRUNED_PREFIX = ".pruned-"
+LOCK_FILE = ".lock"
+
+# The instants a publication passes; a kill at any of them leaves a whole gallery live.
+STEPS = ("written", "synced", "verified", "renamed", "current_replaced", "pruned")
+Step = Callable[[str], None]
+
+
+def ignore_step(_name: str) -> None:
+    """The default observer of `STEPS`."""
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Holds the gallery for one writer; the lock goes with the process, however it ends.
+
+    Raises:
+        PublishError: another process holds it, or the directory cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        handle = (root / LOCK_FILE).open("a+", encoding="ascii")
+    except OSError as problem:
+        raise PublishError(
+            f"gallery directory {root} cannot be written: {problem.strerror}",
+            hint="choose another --out or change its permissions",
+        ) from problem
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            handle.seek(0)
+            raise PublishError(
+                f"another process ({handle.read().strip() or 'unknown'}) is writing {root}",
+                hint="wait until it has finished",
+            ) from problem
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()}\n")
+        handle.flush()
+        yield
+
+
+@contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """A directory to build in, gone afterwards whatever happens; only inside :func:`locked`."""
+    remove_leftovers(root)
+    directory = Path(tempfile.mkdtemp(prefix=BUILDING_PREFIX, dir=root))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_leftovers(root: Path) -> list[str]:
+    """Removes what killed builders left; the lock tells that they are dead."""
+    stale = [
+        path
+        for path in root.iterdir()
+        if path.name.startswith((BUILDING_PREFIX, PRUNED_PREFIX, f".{CURRENT_FILE}."))
+    ]
+    for path in stale:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return [path.name for path in stale]
+
+
+def new_version_name(root: Path, content_hash: str) -> str:
+    """`<UTC time>-<first 10 digits of the content hash>`, not taken yet."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{content_hash[:10]}"
+    candidate, number = name, 2
+    while version_directory(root, candidate).exists():
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+def publish(
+    root: Path, built: Path, version: str, *, keep: int = 3, step: Step = ignore_step
+) -> list[str]:
+    """Syncs, verifies, renames and makes a built version live, then prunes old ones.
+
+    Args:
+        built: the staging directory with all files of the version.
+        keep: how many versions stay, the live one included.
+        step: told each of `STEPS` as it is passed.
+
+    Returns:
+        names of the versions that were removed.
+
+    Raises:
+        GalleryCorrupt: what was written does not read back.
+        OSError: the file system refused; the old version is still live.
+    """
+    step("written")
+    for path in sorted(built.iterdir()):
+        fsync_file(path)
+    fsync_directory(built)
+    step("synced")
+    Gallery.open_directory(built, verify=True)
+    step("verified")
+    target = version_directory(root, version)
+    target.parent.mkdir(exist_ok=True)
+    os.rename(built, target)
+    fsync_directory(target.parent)
+    fsync_directory(root)
+    step("renamed")
+    write_json_atomic(root / CURRENT_FILE, {"version": version})
+    step("current_replaced")
+    removed = prune(root, keep=keep)
+    step("pruned")
+    return removed
+
+
+def list_versions(root: Path) -> list[str]:
+    """Versions on disk, oldest first."""
+    directory = root / VERSIONS_DIRECTORY
+    if not directory.is_dir():
+        return []
+    return sorted(path.name for path in directory.iterdir() if (path / MANIFEST_FILE).is_file())
+
+
+def prune(root: Path, *, keep: int) -> list[str]:
+    """Removes the oldest versions beyond `keep`, never the live one; returns their names."""
+    live = current_version(root)
+    others = [name for name in list_versions(root) if name != live]
+    surplus = others[: max(0, len(others) - max(0, keep - 1))]
+    for name in surplus:
+        # Renamed first: a version is there whole or not at all.
+        grave = root / f"{PRUNED_PREFIX}{name}"
+        os.rename(version_directory(root, name), grave)
+        shutil.rmtree(grave, ignore_errors=True)
+    return surplus
+
+
+def rollback(root: Path, to: str | None = None) -> str:
+    """Makes an older version live again, after verifying it; returns its name.
+
+    Args:
+        to: the version; default the newest one older than the live one.
+
+    Raises:
+        GalleryNotFound: no such version.
+        GalleryCorrupt: its files do not match its manifest.
+    """
+    live = current_version(root)
+    with locked(root):
+        older = [name for name in list_versions(root) if name < live]
+        if to is None and not older:
+            raise GalleryNotFound(
+                f"{root} has no version older than {live}", hint="name one with --to"
+            )
+        version = to if to is not None else older[-1]
+        if version not in list_versions(root):
+            raise GalleryNotFound(
+                f"{root} has no version {version!r}",
+                hint=f"there are {', '.join(list_versions(root))}",
+            )
+        Gallery.open(root, version=version, verify=True)
+        write_json_atomic(root / CURRENT_FILE, {"version": version})
+    return version
+
+
+def require_space(root: Path, needed_bytes: int) -> None:
+    """Refuses to start what will not fit.
+
+    Raises:
+        PublishError: naming needed and free bytes.
+    """
+    free = shutil.disk_usage(root).free
+    if free < needed_bytes:
+        raise PublishError(
+            f"the build needs about {needed_bytes} bytes but {root} has {free} free",
+            hint="free some space, keep fewer versions or use larger tiles",
+        )
+
+
+@contextmanager
+def disk_full_reported(root: Path, needed_bytes: int) -> Iterator[None]:
+    """Turns a full disk into a `PublishError` that tells how much is needed."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise PublishError(
+            f"the disk of {root} is full; the build needs about {needed_bytes} bytes",
+            hint="free some space and build again; the old version is still live",
+        ) from problem
