@@ -17,7 +17,7 @@ from crossfix.images import decode
 from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive, retrieval_report
 from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS, ViewName
-from index_builder.table_source import Row, read_number, read_place, read_table
+from index_builder.table_source import Row, find_images, read_number, read_place, read_table
 
 Float32 = NDArray[np.float32]
 
@@ -48,17 +48,15 @@ class _Found:
 
 
 def read_queries(table: Path, images: Path | None, default_view: str) -> list[Query]:
-    """Reads a query table; files count from `images`, else the table's folder or its `queries`.
+    """Reads a query table; files count from `images`, else as in `find_images`.
 
     Raises:
         SourceError: unreadable table, or a row without place or known view.
     """
     rows = read_table(table, ("file", "lat", "lon"))
-    if images is None:
-        beside, below = table.parent, table.parent / "queries"
-        images = beside if (beside / rows[0]["file"]).exists() or not below.is_dir() else below
+    folder = find_images(table, rows) if images is None else images
     return [
-        _read_query(row, f"table {table}, line {line}", images, default_view)
+        _read_query(row, f"table {table}, line {line}", folder, default_view)
         for line, row in enumerate(rows, start=2)
     ]
 

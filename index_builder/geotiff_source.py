@@ -17,7 +17,7 @@ from index_builder.tiling import GridRow, plan_rows, stride_share
 
 MAX_EMPTY_SHARE = 0.5
 _CHUNK_COLUMNS = 16  # tiles warped together: bounds memory at any width of the raster
-_COVERAGE_PX = 2048
+_COVERAGE_PX = 1024
 _SURELY_EMPTY_SHARE = 0.05  # of a coarse estimate; the exact decision falls when the tile is read
 
 

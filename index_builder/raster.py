@@ -1,6 +1,7 @@
 """Any georeferenced raster as north-up uint8 RGB on a longitude/latitude pixel grid."""
 
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.transform import array_bounds
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject, transform
 
@@ -83,7 +83,10 @@ class Raster:
         cache: dict[int | None, Any] = self._local.__dict__.setdefault("handles", {})
         if overview not in cache:
             options = {} if overview is None else {"overview_level": overview}
-            cache[overview] = rasterio.open(self.path, **options)
+            with warnings.catch_warnings():
+                # A raster without a place is refused below, in one sentence.
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                cache[overview] = rasterio.open(self.path, **options)
             with self._lock:
                 self._handles.append(cache[overview])
         return cache[overview]
@@ -137,9 +140,9 @@ class Raster:
             reduce = max(1.0, max(source.shape) / _OVERVIEW_PX)
             shape = tuple(max(1, round(side / reduce)) for side in source.shape)
             mask = (source.dataset_mask(out_shape=shape) > 0).astype(np.float32)
-            scaled = source.transform * rasterio.Affine.scale(
-                source.width / shape[1], source.height / shape[0]
-            )
+            wide, high = source.width / shape[1], source.height / shape[0]
+            a, b, c, d, e, f = tuple(source.transform)[:6]
+            scaled = rasterio.Affine(a * wide, b * high, c, d * wide, e * high, f)
             covered = np.zeros((grid.height_px, grid.width_px), np.float32)
             reproject(
                 mask,
@@ -187,22 +190,28 @@ def _require_crs(path: Path, source: Any) -> str:  # noqa: ANN401
     return ":".join(authority) if authority else str(source.crs.to_wkt())
 
 
+def pixel_to_crs(source: Any, columns: Float64, rows: Float64) -> tuple[Float64, Float64]:  # noqa: ANN401
+    """Pixel positions (0, 0 is the outer corner of the first) to the raster's coordinates."""
+    a, b, c, d, e, f = tuple(source.transform)[:6]
+    return a * columns + b * rows + c, d * columns + e * rows + f
+
+
 def _find_extent(source: Any) -> tuple[Extent, float, CRS]:  # noqa: ANN401
     """The outline in degrees, and the longitude/latitude system it is to be read in."""
     share = np.linspace(0, 1, _OUTLINE_POINTS)
     columns = np.concatenate([share, share, 0 * share, 0 * share + 1]) * source.width
     rows = np.concatenate([0 * share, 0 * share + 1, share, share]) * source.height
-    x, y = source.transform * (columns, rows)
-    middle_x, middle_y = source.transform * (source.width / 2, source.height / 2)
-    lon, lat = (np.asarray(v) for v in transform(source.crs, WGS84, [*x, middle_x], [*y, middle_y]))
+    columns, rows = np.append(columns, source.width / 2), np.append(rows, source.height / 2)
+    x, y = pixel_to_crs(source, columns, rows)
+    lon, lat = (np.asarray(v) for v in transform(source.crs, WGS84, x, y))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         raise SourceError(
             f"raster {source.name} reaches outside its coordinate system",
             hint="check its coordinate system and geotransform with gdalinfo",
         )
     if source.crs.is_geographic:
-        west, _, east, _ = array_bounds(source.height, source.width, source.transform)
-        return Extent(west, float(lat.min()), east, float(lat.max())), 0.0, WGS84
+        box = Extent(float(x.min()), float(lat.min()), float(x.max()), float(lat.max()))
+        return box, 0.0, WGS84
     centre = float(lon[-1])
     around = (lon - centre + 180) % 360 - 180
     west, east = centre + around.min(), centre + around.max()
@@ -216,8 +225,9 @@ def _find_extent(source: Any) -> tuple[Extent, float, CRS]:  # noqa: ANN401
 
 def _find_resolution_m(source: Any) -> float:  # noqa: ANN401
     column, row = source.width / 2, source.height / 2
-    corners = [(column, row), (column + 1, row), (column, row + 1)]
-    x, y = zip(*(source.transform * corner for corner in corners), strict=True)
-    lon, lat = transform(source.crs, WGS84, list(x), list(y))
+    x, y = pixel_to_crs(
+        source, np.array([column, column + 1, column]), np.array([row, row, row + 1])
+    )
+    lon, lat = transform(source.crs, WGS84, x, y)
     sides = distance_m(lon[0], lat[0], lon[1:], lat[1:])
     return float(np.sqrt(sides[0] * sides[1]))

@@ -49,6 +49,13 @@ def read_table(path: Path, required: Iterable[str]) -> list[Row]:
     return rows
 
 
+def find_images(table: Path, rows: list[Row]) -> Path:
+    """The folder files count from: the table's, or the one beside it that has its name."""
+    namesake = table.with_suffix("")
+    beside = (table.parent / rows[0]["file"]).exists()
+    return namesake if not beside and namesake.is_dir() else table.parent
+
+
 def _canonical(row: Mapping[str | None, str | None]) -> Row:
     spelled = {str(key).strip().lower(): (value or "") for key, value in row.items()}
     for name, spellings in COLUMN_NAMES.items():
@@ -86,7 +93,7 @@ def read_place(row: Row, where: str) -> LonLat:
 
 
 class TableSource:
-    """A CSV of tiles as a `TileSource`; paths count from the CSV's folder.
+    """A CSV of tiles as a `TileSource`; for its paths see :func:`find_images`.
 
     A tile's side is its `size_m`, else that of its bounds, else the one asked for.
 
@@ -99,7 +106,8 @@ class TableSource:
         self._options = options
         self._name = name
         self._rows = read_table(path, ("file", "lat", "lon"))
-        self._files = [path.parent / row["file"] for row in self._rows]
+        images = find_images(path, self._rows)
+        self._files = [images / row["file"] for row in self._rows]
 
     def describe(self) -> SourceInfo:
         """Name and licence; places are WGS84."""

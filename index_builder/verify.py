@@ -98,9 +98,7 @@ def _check_places(gallery: Gallery) -> None:
     codes = morton_code(tiles.lon, tiles.lat)
     if np.any(codes[1:] < codes[:-1]):
         raise _broken(gallery, "rows are not in Morton order of their centres")
-    inside_lon = (
-        np.abs((tiles.lon - tiles.west + 180) % 360 - 180) <= (tiles.east - tiles.west) % 360
-    )
+    inside_lon = (tiles.lon - tiles.west) % 360 <= (tiles.east - tiles.west) % 360
     if not (inside_lon & (tiles.south <= tiles.lat) & (tiles.lat <= tiles.north)).all():
         raise _broken(gallery, "a tile's centre lies outside its bounds")
     box = gallery.manifest.bounds

@@ -68,11 +68,16 @@ def draw_drone_look(rng: np.random.Generator) -> CameraLook:
 def draw_satellite_look(rng: np.random.Generator) -> CameraLook:
     """The satellite's sensor on a random day."""
     look = _vary(_SATELLITE, rng)
-    return replace(look, haze=float(rng.uniform(0.03, 0.09)), blur_px=float(rng.uniform(0.4, 0.7)))
+    return replace(
+        look,
+        exposure=float(rng.uniform(0.84, 1.02)),
+        haze=float(rng.uniform(0.03, 0.09)),
+        blur_px=float(rng.uniform(0.4, 0.7)),
+    )
 
 
 def _vary(look: CameraLook, rng: np.random.Generator) -> CameraLook:
-    warm, tint = rng.normal(0, 0.03), rng.normal(0, 0.012)
+    warm, tint = np.clip(rng.normal(0, [0.022, 0.008]), -0.05, 0.05)
     return replace(
         look,
         exposure=float(rng.uniform(0.88, 1.14)),

@@ -198,11 +198,10 @@ def write_geotiff(
         if rasterio.crs.CRS.from_user_input(crs).is_geographic
         else resolution_m
     )
-    shape = (
-        rasterio.Affine.translation(x, y)
-        * rasterio.Affine.rotation(rotation_deg)
-        * rasterio.Affine.scale(unit, -unit)
-        * rasterio.Affine.translation(-bands.shape[2] / 2, -bands.shape[1] / 2)
+    cos, sin = np.cos(np.radians(rotation_deg)) * unit, np.sin(np.radians(rotation_deg)) * unit
+    across, down = bands.shape[2] / 2, bands.shape[1] / 2
+    shape = rasterio.Affine(
+        cos, sin, x - cos * across - sin * down, sin, -cos, y - sin * across + cos * down
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(

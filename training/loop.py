@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from crossfix.errors import CrossfixError, DataError, DeviceUnavailable
-from crossfix.view import ViewName
+from crossfix.errors import CrossfixError, DataError
 from training.augment import Pair
 from training.batches import PairSource
 from training.checkpoint import (
@@ -24,17 +23,12 @@ from training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from training.embedding import torch_embedder
+from training.company import items_without_company, refresh_company
 from training.loss import symmetric_info_nce
 from training.model import CrossViewEncoder
-from training.neighbours import (
-    conflicts_within,
-    nearest_in_embedding,
-    nearest_on_ground,
-    plane_positions,
-)
+from training.optimiser import build_optimiser, choose_device
 from training.recipe import Recipe
-from training.sampling import ViewItems, epoch_batches
+from training.sampling import Batch, epoch_batches
 from training.schedule import lr_share, progress_of
 
 LOGGER = logging.getLogger(__name__)
@@ -93,7 +87,7 @@ class Trainer:
         self.optimiser = build_optimiser(self.model, recipe)
         self.average = AveragedWeights(self.model, recipe.runtime.ema_decay)
         self.state = RunState()
-        self.items = self._items()
+        self.items = items_without_company(source, recipe)
         self.total_steps = recipe.schedule.epochs * len(self._batches(0))
         self._recent: deque[float] = deque(maxlen=50)
         self._saved_s = self._started_s = time.monotonic()
@@ -133,7 +127,10 @@ class Trainer:
         self._started_s -= self.state.elapsed_s
         figures: dict[str, float] = {}
         while self.state.epoch < self.recipe.schedule.epochs and not self._out_of_time():
-            self._refresh_neighbours()
+            self.items = refresh_company(
+                self.items, self.source, self.recipe, epoch=self.state.epoch,
+                model=self.averaged_model,
+            )  # fmt: skip
             self._run_epoch()
             every = self.recipe.runtime.evaluate_every
             if every and self.state.epoch % every == 0 and not self._out_of_time():
@@ -195,14 +192,7 @@ class Trainer:
             photo.float(), tile.float(), self.model.scale(), label_smoothing=smoothing
         )
 
-    def _items(self) -> dict[ViewName, ViewItems]:
-        radius = self.recipe.sampling.exclude_within_m
-        return {
-            view: ViewItems(conflicts_within(plane_positions(photos, self.source.towns), radius))
-            for view, photos in self.source.photos.items()
-        }
-
-    def _batches(self, epoch: int) -> list[Any]:
+    def _batches(self, epoch: int) -> list[Batch]:
         sampling = self.recipe.sampling
         return epoch_batches(
             self.items,
@@ -211,36 +201,6 @@ class Trainer:
             seed=self.recipe.runtime.seed,
             epoch=epoch,
         )
-
-    def _refresh_neighbours(self) -> None:
-        """Decides whom anchors bring along: nobody, ground neighbours, or similar tiles."""
-        sampling, past = self.recipe.sampling, self.state.epoch - self.recipe.sampling.start_epoch
-        if sampling.strategy == "random" or past < 0:
-            return
-        missing = any(items.neighbours is None for items in self.items.values())
-        similar = sampling.strategy == "gps_then_dss" and past >= sampling.refresh_every
-        if missing or (similar and past % sampling.refresh_every == 0):
-            for view in self.items:
-                self.items[view] = self._with_neighbours(view, similar)
-
-    def _with_neighbours(self, view: ViewName, similar: bool) -> ViewItems:
-        sampling, photos = self.recipe.sampling, self.source.photos[view]
-        conflicts = self.items[view].conflicts
-        if similar:
-            embed = torch_embedder(self.averaged_model(), precision=self.recipe.runtime.precision)
-            specs = self.recipe.views()
-            tiles = self.source.tiles(photos, torch.arange(len(photos)).numpy())
-            found = nearest_in_embedding(
-                embed(photos.pixels, specs[view]), embed(tiles, specs["satellite"]),
-                sampling.neighbour_range, conflicts=conflicts,
-            )  # fmt: skip
-        else:
-            positions = plane_positions(photos, self.source.towns)
-            found = nearest_on_ground(
-                positions, sampling.neighbour_range, exclude_within_m=sampling.exclude_within_m
-            )
-        LOGGER.info("%s neighbours by %s", view, "similarity" if similar else "distance")
-        return ViewItems(conflicts, found)
 
     def _progress(self) -> float:
         return progress_of(
@@ -304,29 +264,3 @@ class Trainer:
         self.state.elapsed_s = time.monotonic() - self._started_s
         save_checkpoint(self.run, self.model, self.average, self.optimiser, self.state)
         self._saved_s = time.monotonic()
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of a recipe's word.
-
-    Raises:
-        DeviceUnavailable: CUDA was asked for and cannot be had.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceUnavailable(
-            "the recipe wants cuda, which is not available here", hint="set runtime.device to cpu"
-        )
-    chosen = "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
-    return torch.device(chosen)
-
-
-def build_optimiser(model: CrossViewEncoder, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW; vectors and scalars (norms, biases, temperature) are not decayed."""
-    wanted = recipe.optimiser
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": wanted.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=wanted.lr, betas=(0.9, wanted.beta2))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from sample_world import __main__ as cli
 from sample_world.georeference import grid_convergence_deg, to_local
+from sample_world.town import build_town
 from sample_world.writer import PHOTO_COLUMNS, OutputDirectory
 from tests.hand_made_town import SIZE_M, hand_made_town, marker_centres
 
@@ -134,6 +135,27 @@ def test_the_description_names_the_town(rendered):
 def test_two_workers_give_the_same_bytes(rendered, tmp_path):
     assert cli.main(command(tmp_path / "again", "--workers", "2")) == 0
     assert digests(tmp_path / "again") == digests(rendered)
+
+
+def test_a_real_small_town_can_be_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "build_town", build_town)
+    arguments = command(tmp_path / "real", "--workers", "1", "--gsd-m", "1")
+    arguments[arguments.index("--size-m") + 1] = "200"
+    assert cli.main(arguments) == 0
+    with rasterio.open(tmp_path / "real" / "satellite.tif") as satellite:
+        pixels = satellite.read()
+    assert pixels.shape == (3, 200, 200)
+    assert pixels.std(axis=(1, 2)).min() > 15
+    assert len(read_rows(tmp_path / "real")) == 8
+
+
+def test_an_unknown_style_fails_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "build_town", build_town)
+    arguments = command(tmp_path / "x", "--style", "atlantis")
+    arguments[arguments.index("--size-m") + 1] = "200"
+    assert cli.main(arguments) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "x").exists()
 
 
 def test_headings_of_panoramas_can_be_random(tmp_path):

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,9 +12,11 @@ from crossfix.errors import DataError, DeviceUnavailable
 from tests.tiny_towns import write_town
 from training.batches import PairSource
 from training.checkpoint import AveragedWeights, load_checkpoint
+from training.company import refresh_company
 from training.export import load_photos
-from training.loop import Trainer, TrainingCollapsed, choose_device
+from training.loop import Trainer, TrainingCollapsed
 from training.model import CrossViewEncoder, ExportedEncoder, orientation_maps
+from training.optimiser import choose_device
 from training.recipe import load_recipe
 from training.sample_world_data import find_towns, open_towns
 
@@ -105,9 +108,10 @@ def test_resuming_takes_the_very_steps_an_unbroken_run_takes(tmp_path):
 def test_similarity_sampling_never_pairs_conflicts_and_needs_no_gps(tmp_path):
     recipe = tiny("data.query_views=[drone]", "sampling.start_epoch=0")
     trainer = trainer_on(tmp_path, recipe)
-    trainer.state.epoch = 1
-    trainer._refresh_neighbours()
-    items = trainer.items["drone"]
+    refresh = {"source": trainer.source, "recipe": recipe, "model": trainer.averaged_model}
+    by_distance = refresh_company(trainer.items, epoch=0, **refresh)
+    items = refresh_company(by_distance, epoch=1, **refresh)["drone"]
+    assert not np.array_equal(items.neighbours, by_distance["drone"].neighbours)
     for i, row in enumerate(items.neighbours):
         assert not set(row[row >= 0].tolist()) & set(items.conflicts[i])
 
