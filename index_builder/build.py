@@ -144,37 +144,51 @@ def build_gallery(
             staging(request.out) as directory,
         ):
             require_space(request.out, needed_bytes)
-            spool = Spool(directory, encoder.embedding_dim)
-            try:
-                stats = embed_tiles(
-                    encoder,
-                    work,
-                    spool,
-                    threads=request.readers,
-                    batch_size=request.batch_size,
-                    skip_unreadable=request.skip_unreadable,
-                    on_progress=on_progress,
-                )
-                _require_tiles(stats, planned)
-                table, content_hash = spool.write_version()
-            finally:
-                spool.close()
-            version = new_version_name(request.out, content_hash)
-            infos = [part.source.describe() for part in work]
-            manifest = _describe(directory, version, content_hash, table, encoder, request, infos)
-            write_json_atomic(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
-            removed = publish(request.out, directory, version, keep=request.keep, step=step)
+            manifest, stats = _write_files(directory, request, encoder, work, on_progress)
+            removed = publish(
+                request.out, directory, manifest.version, keep=request.keep, step=step
+            )
     finally:
         close_sources([part.source for part in work])
     return BuildReport(
         gallery=request.out,
-        version=version,
-        directory=version_directory(request.out, version),
+        version=manifest.version,
+        directory=version_directory(request.out, manifest.version),
         manifest=manifest,
         planned_tiles=planned,
         stats=stats,
         removed_versions=removed,
     )
+
+
+def _write_files(
+    directory: Path,
+    request: BuildRequest,
+    encoder: Encoder,
+    work: Sequence[Work],
+    on_progress: Callable[[Progress], None] | None,
+) -> tuple[GalleryManifest, EmbeddingStats]:
+    """Everything a version consists of, in the staging directory."""
+    spool = Spool(directory, encoder.embedding_dim)
+    try:
+        stats = embed_tiles(
+            encoder,
+            work,
+            spool,
+            threads=request.readers,
+            batch_size=request.batch_size,
+            skip_unreadable=request.skip_unreadable,
+            on_progress=on_progress,
+        )
+        _require_tiles(stats, sum(len(part.plans) for part in work))
+        table, content_hash = spool.write_version()
+    finally:
+        spool.close()
+    version = new_version_name(request.out, content_hash)
+    infos = [part.source.describe() for part in work]
+    manifest = _describe(directory, version, content_hash, table, encoder, request, infos)
+    write_json_atomic(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
+    return manifest, stats
 
 
 def plan_work(request: BuildRequest, encoder: Encoder) -> list[Work]:

@@ -94,7 +94,8 @@ class GeoTiffSource:
         ]
         if not plans:
             raise SourceError(
-                f"raster {self._raster.path} holds no data", hint="check its nodata value"
+                f"raster {self._raster.path} leaves every tile of {tile_size_m:g} m empty",
+                hint="use smaller tiles, or check its nodata value",
             )
         return plans
 

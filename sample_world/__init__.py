@@ -1,0 +1,1 @@
+"""Seeded procedural towns, rendered as satellite imagery, street panoramas and drone photos."""

@@ -38,8 +38,14 @@ class BuildingLedger:
     def build(self) -> BuildingTable:
         """All rows as columns."""
         columns = np.array(self._rows, np.float32).reshape(-1, len(BuildingRow._fields)).T
+        base, height, floor, pitch, width, tall = (np.array(column) for column in columns[:6])
         return BuildingTable(
-            *(np.ascontiguousarray(column) for column in columns[:6]),
+            base_z_m=base,
+            height_m=height,
+            floor_height_m=floor,
+            window_pitch_m=pitch,
+            window_width_share=width,
+            window_height_share=tall,
             has_shop=columns[6] > 0,
             cladding=columns[7].astype(np.uint8),
             facade=columns[8].astype(np.uint8),

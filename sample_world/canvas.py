@@ -6,12 +6,13 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.frame import Frame
 from sample_world.ground import CLASS_ID
 from sample_world.scene import Float64
 
-Shape = shapely.Geometry | Float64
+Shape = BaseGeometry | Float64
 _OCCUPANCY_RES_M = 0.5
 
 

@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sample_world.scene import Float64
-from sample_world.styles import DISTRICT_KINDS, FLATS, TILES, WALLS, DistrictKind, Palette, TownStyle
+from sample_world.styles import (
+    DISTRICT_KINDS,
+    FLATS,
+    TILES,
+    WALLS,
+    DistrictKind,
+    Palette,
+    TownStyle,
+)
 
 _AREA_PER_DISTRICT_M2 = 280_000.0
 _FEWEST, _MOST = 4, 14

@@ -5,8 +5,10 @@ The result of a task depends on the task alone, so any number of workers gives t
 
 import logging
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,7 +31,15 @@ _job: Callable[[Any], Any] | None = None
 def _start_worker(job: Callable[[Any], Any]) -> None:
     global _job
     _job = job
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+
+
+def _exit_with_parent(parent: int) -> None:
+    """A parent that was killed cannot stop its workers: they watch for it."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _run_task(task: Any) -> Any:  # noqa: ANN401 - the job's own types

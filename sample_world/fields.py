@@ -3,6 +3,7 @@
 import numpy as np
 import shapely
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.buildings import BuildingPlan, RoofShape, raise_building
 from sample_world.districts import District
@@ -59,7 +60,7 @@ def _farm(
 
 
 def _plant_orchard(
-    site: Site, rng: np.random.Generator, field: shapely.Geometry, box: OrientedBox
+    site: Site, rng: np.random.Generator, field: BaseGeometry, box: OrientedBox
 ) -> None:
     along, across = (
         np.arange(4, reach, _ORCHARD_SPACING_M) - reach / 2

@@ -6,6 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.scene import Float64
 
@@ -30,7 +31,7 @@ class Frame:
         points = np.asarray(local, np.float64)
         cos, sin = np.cos(self.angle_rad), np.sin(self.angle_rad)
         turned = points @ np.array([[cos, sin], [-sin, cos]])
-        return np.asarray(turned + (self.x, self.y), np.float64)
+        return np.asarray(turned + np.array((self.x, self.y)), np.float64)
 
     def shifted(self, along_m: float, across_m: float, turn_rad: float = 0.0) -> "Frame":
         """The frame at a local point, turned."""
@@ -71,7 +72,7 @@ def fit_box(polygon: Polygon) -> OrientedBox:
     return OrientedBox(Frame(x, y, angle), float(np.hypot(*first)), float(np.hypot(*second)))
 
 
-def largest_part(geometry: shapely.Geometry) -> Polygon:
+def largest_part(geometry: BaseGeometry) -> Polygon:
     """The largest polygon of a geometry; an empty one where it has none."""
     parts = [part for part in shapely.get_parts(geometry) if part.geom_type == "Polygon"]
     return max(parts, key=lambda part: part.area, default=Polygon())
@@ -89,7 +90,7 @@ def halve(polygon: Polygon, box: OrientedBox, cut: float) -> list[Polygon]:
     return halves
 
 
-def random_points(rng: np.random.Generator, polygon: shapely.Geometry, count: int) -> Float64:
+def random_points(rng: np.random.Generator, polygon: BaseGeometry, count: int) -> Float64:
     """(n <= count, 2) uniform points inside a polygon: those of 1.6 x count that hit it."""
     if polygon.is_empty or count <= 0:
         return np.zeros((0, 2))

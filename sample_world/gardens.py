@@ -69,6 +69,19 @@ def _lay_drive(
     site.cars.add(spot[None], angle_rad=angle, chance=0.5)
 
 
+def lay_footpath(
+    site: Site, rng: np.random.Generator, house: BuildingPlan, streets: StreetFinder
+) -> None:
+    """A narrow path along a block of flats and on to the street."""
+    ground = str(rng.choice(["path", "paving_c", "asphalt_c"]))
+    side = float(rng.choice([-1.0, 1.0])) * (house.width_m / 2 + 3.0)
+    ends = house.frame.to_town([(-house.length_m / 2, side), (house.length_m / 2, side)])
+    site.canvas.fill_strips(ends[:1], ends[1:], 2.0, ground)
+    goal = streets.nearest(*ends[1].tolist())
+    if np.hypot(*(goal - ends[1])) < 2 * _LONGEST_DRIVE_M:
+        site.canvas.fill_strips(ends[1:], goal[None], 2.0, ground)
+
+
 def _lay_patio(site: Site, rng: np.random.Generator, house: BuildingPlan) -> None:
     side = float(rng.choice([-1.0, 1.0]))
     spot = house.frame.shifted(rng.uniform(-0.2, 0.2) * house.length_m, side * house.width_m * 0.6)
@@ -84,8 +97,9 @@ def _dig_pool(
         spot = Frame(x, y, angle_rad)
         length, width = rng.uniform(6, 9), rng.uniform(3, 4.5)
         site.canvas.fill(spot.rectangle(length + 2.4, width + 2.4), "paving_a")
-        shape = spot.ellipse(length, width) if rng.random() < 0.25 else spot.rectangle(length, width)
-        site.canvas.fill(shape, "pool")
+        is_round = rng.random() < 0.25
+        basin = spot.ellipse(length, width) if is_round else spot.rectangle(length, width)
+        site.canvas.fill(basin, "pool")
         site.canvas.occupy(spot.rectangle(length + 1, width + 1), Occupied.WATER)
 
 
@@ -126,8 +140,8 @@ def _raise_garage(
     length, width = rng.uniform(3.2, 6.2), rng.uniform(2.8, 3.8)
     across = (house.width_m - width) / 2
     beside = (house.length_m + length) / 2 + 0.15
-    spots = [(beside, across), (-beside, across), (beside, -across), (-beside, -across)]
-    spots = [house.frame.shifted(*spots[int(i)]) for i in rng.permutation(4)]
+    sides = [(beside, across), (-beside, across), (beside, -across), (-beside, -across)]
+    spots = [house.frame.shifted(*sides[int(i)]) for i in rng.permutation(4)]
     spots += [
         Frame(x, y, house.frame.angle_rad) for x, y in random_points(rng, parcel, 3).tolist()
     ]

@@ -8,12 +8,13 @@ from shapely import Polygon
 
 from sample_world.buildings import BuildingPlan, RoofShape, pitched, raise_building
 from sample_world.districts import District
-from sample_world.frame import OrientedBox, fit_box, halve, random_points
-from sample_world.gardens import StreetFinder, lay_out_garden, plant_hedges
+from sample_world.frame import Frame, OrientedBox, fit_box, halve, random_points
+from sample_world.gardens import StreetFinder, lay_footpath, lay_out_garden, plant_hedges
 from sample_world.parking import lay_out_parking
 from sample_world.site import Site
 from sample_world.styles import Footprint
 from sample_world.vegetation import scatter_trees
+from sample_world.yards import fill_yard
 
 _SMALLEST_M2 = 60.0
 _DEEPEST = 9
@@ -74,8 +75,12 @@ def _build_parcel(
     _raise_plan(site, rng, district, parcel, plan)
     if kind.has_garden:
         lay_out_garden(site, rng, district, parcel.shape, plan, streets)
-    elif kind.footprint is Footprint.SLAB and rng.random() < 0.3:
-        plant_hedges(site, rng, parcel.shape)
+    elif kind.footprint in (Footprint.SLAB, Footprint.TOWER):
+        lay_footpath(site, rng, plan, streets)
+        if rng.random() < 0.3:
+            plant_hedges(site, rng, parcel.shape)
+    elif kind.footprint is Footprint.HALL:
+        fill_yard(site, rng, parcel.shape, parcel.box)
     _scatter(site, rng, district, parcel.shape, kind.trees_per_m2)
 
 
@@ -101,8 +106,8 @@ def _plan_building(
     if kind.footprint is Footprint.ROW and rng.random() < 0.2:
         turn += np.pi / 2
     drift = rng.normal(0, 0.04, 2) * (box.length_m, box.width_m)
-    frame = box.frame.shifted(*drift.tolist(), turn)
-    frame = type(frame)(frame.x + at_box[0], frame.y + at_box[1], frame.angle_rad)
+    frame = box.frame.shifted(float(drift[0]), float(drift[1]), turn)
+    frame = Frame(frame.x + at_box[0], frame.y + at_box[1], frame.angle_rad)
     room = parcel.shape.buffer(0.05)
     shapely.prepare(room)
     for _ in range(4):

@@ -24,7 +24,7 @@ def lay_out_parking(site: Site, rng: np.random.Generator, lot: Polygon) -> None:
     room = lot.buffer(-2.5)
     inside = shapely.contains_xy(room, centre[:, 0], centre[:, 1])
     grid, centre = grid[inside], centre[inside]
-    edge = grid + (_BAY_M / 2, 0.0)
+    edge = grid + np.array((_BAY_M / 2, 0.0))
     half = np.array((0.0, _BAY_LENGTH_M / 2))
     start, end = box.frame.to_town(edge - half), box.frame.to_town(edge + half)
     site.canvas.fill_strips(start, end, 0.2, "white")

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import shapely
 from shapely import LineString, Polygon, box
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import substring
 
 from sample_world.scene import Float64
 from sample_world.styles import TownStyle
@@ -17,6 +20,7 @@ MINOR_SIDEWALK_M = 2.4
 MARGIN_M = 60.0  # streets and blocks reach this far beyond the town
 _MAIN_EVERY = 5
 _MIN_BLOCK_M2 = 250.0
+_PIECE_M = 110.0  # of shore roads
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class RoadLayout:
     strokes: tuple[Street, ...]
     streets: tuple[Street, ...]
     junctions: Float64
-    water: shapely.Geometry
+    water: BaseGeometry
     blocks: tuple[Polygon, ...]
 
 
@@ -98,7 +102,7 @@ def _grid(rng: np.random.Generator, size_m: float, style: TownStyle) -> list[Str
         first_main = int(rng.integers(_MAIN_EVERY))
         for index, position in enumerate(fixed):
             is_main = index % _MAIN_EVERY == first_main
-            for start, end in zip(running[:-1], running[1:], strict=True):
+            for start, end in pairwise(running.tolist()):
                 if is_main or rng.random() > style.missing_streets:
                     pair = np.full(9, position), np.linspace(start, end, 9)
                     points = np.column_stack(pair[::-1] if swap else pair)
@@ -129,13 +133,13 @@ def _lake(rng: np.random.Generator, size_m: float) -> Polygon:
     ).buffer(0)
 
 
-def _lines(geometry: shapely.Geometry) -> list[LineString]:
+def _lines(geometry: BaseGeometry) -> list[LineString]:
     parts = shapely.get_parts(geometry)
     return [part for part in parts if part.geom_type == "LineString" and part.length > 5]
 
 
 def _with_water(
-    strokes: list[Street], river: shapely.Geometry, lake: shapely.Geometry, *, quays: bool
+    strokes: list[Street], river: BaseGeometry, lake: BaseGeometry, *, quays: bool
 ) -> list[Street]:
     """Keep what crosses water on bridges (main roads, river only) and add roads along shores."""
     banks, shore = river.buffer(6), lake.buffer(16)
@@ -149,9 +153,20 @@ def _with_water(
         else:
             kept.append(stroke)
     around = shapely.union(river.buffer(16), shore) if quays else shore
-    ring = around.boundary.simplify(0.3)
-    kept += [Street(line, False) for line in _lines(ring.difference(lake.buffer(15)))]
+    for line in _lines(around.boundary.simplify(0.3).difference(lake.buffer(15))):
+        kept += [Street(piece, False) for piece in _pieces(line)]
     return kept
+
+
+def _pieces(line: LineString) -> list[LineString]:
+    """Cut a line into stretches of about a block: a closed one would enclose the water."""
+    count = max(2, round(line.length / _PIECE_M))
+    ends = np.linspace(0, line.length, count + 1).tolist()
+    return [
+        piece
+        for start, end in pairwise(ends)
+        if isinstance(piece := substring(line, start, end), LineString)
+    ]
 
 
 def _junctions(streets: list[LineString]) -> Float64:
@@ -183,7 +198,7 @@ def lay_out_roads(rng: np.random.Generator, size_m: float, style: TownStyle) -> 
     return _assemble(strokes, shapely.union(river, lake).intersection(area), area)
 
 
-def _assemble(strokes: list[Street], water: shapely.Geometry, area: Polygon) -> RoadLayout:
+def _assemble(strokes: list[Street], water: BaseGeometry, area: Polygon) -> RoadLayout:
     """Cut strokes at junctions and find the blocks between them."""
     net = _lines(shapely.unary_union([stroke.line for stroke in strokes]))
     mains = shapely.STRtree([stroke.line for stroke in strokes if stroke.is_main])

@@ -1,8 +1,9 @@
 """Painting water, carriageways, sidewalks, markings, crossings and roundabouts."""
 
 import numpy as np
-import shapely
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.canvas import Canvas, Occupied
 from sample_world.frame import Frame
@@ -21,7 +22,7 @@ class JunctionFinder:
     def __init__(self, junctions: Float64) -> None:
         self._tree = cKDTree(junctions) if len(junctions) else None
 
-    def is_clear(self, points: Float64, distance_m: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def is_clear(self, points: Float64, distance_m: float) -> NDArray[np.bool_]:
         """(n,) whether no junction lies within `distance_m`."""
         if self._tree is None:
             return np.ones(len(points), bool)
@@ -29,7 +30,7 @@ class JunctionFinder:
         return np.asarray(nearest > distance_m, bool)
 
 
-def paint_water(canvas: Canvas, water: shapely.Geometry) -> None:
+def paint_water(canvas: Canvas, water: BaseGeometry) -> None:
     """Paint banks and water; trees and cars keep off it from then on."""
     canvas.fill(water.buffer(9), "lawn_b")
     canvas.fill(water.buffer(2), "gravel")

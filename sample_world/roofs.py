@@ -72,16 +72,10 @@ def add_pitched_roof(site: Site, rng: np.random.Generator, on: RoofSite, *, is_h
 
 def _add_gables(site: Site, on: RoofSite, rise: float) -> None:
     half_length, half_width = on.length_m / 2, on.width_m / 2
-    points = on.level(
-        [
-            point
-            for x, side in ((-half_length, -1), (half_length, 1))
-            for point in ((x, -side * half_width, 0.0), (x, side * half_width, 0.0), (x, 0.0, rise))
-        ]
-    )
-    faces = [(1, 0, 2), (4, 3, 5)]
-    points[[0, 1]] = points[[1, 0]]
-    points[[3, 4]] = points[[4, 3]]
+    west = [(-half_length, half_width, 0.0), (-half_length, -half_width, 0.0)]
+    east = [(half_length, -half_width, 0.0), (half_length, half_width, 0.0)]
+    points = on.level([*west, (-half_length, 0.0, rise), *east, (half_length, 0.0, rise)])
+    faces = [(0, 1, 2), (3, 4, 5)]
     site.mesh.add(points, faces, Material.PLAIN, on.wall_rgb * 0.97, object_id=on.building)
 
 
@@ -152,13 +146,14 @@ def _add_machines(site: Site, rng: np.random.Generator, on: RoofSite) -> None:
     height = np.where(solar, 0.45, rng.uniform(0.8, 2.0, count))
     grey = np.array((170.0, 172.0, 174.0)) * rng.uniform(0.7, 1.1, (count, 1))
     rgb = np.where(solar[:, None], np.array(_SOLAR_RGB, np.float64), grey)
+    lift = on.eaves_m - _PARAPET_M - _rise_of_ground(site, on, places)
     site.boxes.add(
-        places[:, 0], places[:, 1], (length, width, height + _slope_slack(site, on, places)), rgb,
-        angle_rad=on.frame.angle_rad, lift_m=on.eaves_m - _PARAPET_M - _slope_slack(site, on, places),
+        places[:, 0], places[:, 1], (length, width, height), rgb,
+        angle_rad=on.frame.angle_rad, lift_m=lift,
     )  # fmt: skip
 
 
-def _slope_slack(site: Site, on: RoofSite, places: Float64) -> Float64:
+def _rise_of_ground(site: Site, on: RoofSite, places: Float64) -> Float64:
     """How much higher the ground is at each place than at the building's centre, metres."""
     ground = site.terrain(places[:, 0], places[:, 1])
     return np.asarray(ground - (on.eaves_z_m - on.eaves_m), np.float64)

@@ -1,4 +1,4 @@
-"""What a finished town is: one static mesh, two sets of cars, a painted ground and its georeference.
+"""What a finished town is: one static mesh, two days' cars, painted ground, its place on Earth.
 
 Frame: metres, x east, y north (grid north of the town's UTM zone), z up; the town covers
 ``0 <= x, y <= size_m``. ``town`` builds a :class:`Scene`; the renderer only ever reads one.

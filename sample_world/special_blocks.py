@@ -3,6 +3,7 @@
 import numpy as np
 import shapely
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.buildings import BuildingPlan, RoofShape, raise_building
 from sample_world.canvas import Occupied
@@ -14,6 +15,7 @@ from sample_world.site import Site
 from sample_world.vegetation import scatter_trees
 
 _PITCH_M, _TRACK_STRAIGHT_M = (70.0, 44.0), 84.0
+_AWNINGS = ((200, 60, 56), (236, 232, 220), (60, 110, 150), (226, 186, 60))
 _COURT_GROUNDS = ("court_blue", "court_green", "track")
 
 
@@ -87,7 +89,7 @@ def lay_out_sports(
     scatter_trees(rng, site.trees, points, conifer_share=district.conifer_share)
 
 
-def _paint_pitch(site: Site, frame: Frame, field: shapely.Geometry) -> None:
+def _paint_pitch(site: Site, frame: Frame, field: BaseGeometry) -> None:
     """Mowing stripes, lines, goals."""
     canvas = site.canvas
     canvas.fill(field, "pitch")
@@ -154,10 +156,10 @@ def _raise_church(
 
 def _put_up_stalls(site: Site, rng: np.random.Generator, middle: Frame) -> None:
     count = int(rng.integers(0, 14))
-    local = np.column_stack([(np.arange(count) % 7 - 3) * 4.2, np.where(np.arange(count) < 7, 8, -8)])
+    row, place = np.divmod(np.arange(count), 7)
+    local = np.column_stack([(place - 3) * 4.2, 8.0 - 16.0 * row])
     places = middle.to_town(local)
-    awnings = np.array([(200, 60, 56), (236, 232, 220), (60, 110, 150), (226, 186, 60)], np.float64)
-    rgb = awnings[rng.integers(4, size=count)].reshape(-1, 3)
+    rgb = np.array(_AWNINGS, np.float64)[rng.integers(len(_AWNINGS), size=count)]
     if count:
         size = (3.0, 2.4, 0.5)
         angle = middle.angle_rad

@@ -2,6 +2,7 @@
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from sample_world.polyline import Polyline
 from sample_world.road_layout import RoadLayout, Street
@@ -117,7 +118,7 @@ def _put_up_shelter(
 
 
 def _put_up_railings(
-    site: Site, street: Street, line: Polyline, water: shapely.Geometry
+    site: Site, street: Street, line: Polyline, water: BaseGeometry
 ) -> None:
     """Railings on both edges of a bridge."""
     for side in (-1, 1):

@@ -95,7 +95,7 @@ def _build_one(
         lay_out_park(site, rng, district, block)
     elif steps[0] <= use < steps[1] and block.area > 6000:
         lay_out_sports(site, rng, district, block)
-    elif steps[1] <= use < steps[2] and block.area < 12_000:
+    elif steps[1] <= use < steps[2] and block.area < 7_000:
         lay_out_plaza(site, rng, district, block)
     elif steps[2] <= use < steps[3] and block.area < 15_000:
         lay_out_parking(site, rng, block)
