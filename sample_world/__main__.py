@@ -109,10 +109,19 @@ def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("--photo-px", type=_positive_int, default=512, help="width")
     render.add_argument("--supersample", type=_positive_int, default=2, help="rays: its square")
     render.add_argument("--workers", type=_positive_int, default=2, help="processes")
-    render.add_argument("--panorama-elevation-deg", type=float, nargs=2, default=(-90.0, 90.0),
-                        metavar=("LOW", "HIGH"), help="rows beyond are filled, not rendered")
-    render.add_argument("--random-heading", action="store_true",
-                        help="panoramas: centre column in a random direction, not north")
+    render.add_argument(
+        "--panorama-elevation-deg",
+        type=float,
+        nargs=2,
+        default=(-90.0, 90.0),
+        metavar=("LOW", "HIGH"),
+        help="rows beyond are filled, not rendered",
+    )
+    render.add_argument(
+        "--random-heading",
+        action="store_true",
+        help="panoramas: centre column in a random direction, not north",
+    )
     render.add_argument("--satellite-compression", choices=("jpeg", "deflate"), default="jpeg")
     render.add_argument("--overwrite", action="store_true", help="replace DIR")
 

@@ -94,9 +94,7 @@ def _add_roof(site: Site, rng: np.random.Generator, on: RoofSite, shape: RoofSha
         add_pitched_roof(site, rng, on, is_hip=shape is RoofShape.HIP)
 
 
-def _add_walls(
-    site: Site, plan: BuildingPlan, building: int, rgb: Float64, top_z_m: float
-) -> None:
+def _add_walls(site: Site, plan: BuildingPlan, building: int, rgb: Float64, top_z_m: float) -> None:
     """Four quads facing outwards, each from p0 to p1 counter-clockwise around the building.
 
     With the unit vector t from p0 to p1, `along_start_m` is p0 . t and `along_length_m` is

@@ -62,7 +62,9 @@ class Canvas:
         """Paint (n, 2) to (n, 2) straight strips with flat ends."""
         delta = end - start
         length = np.maximum(np.hypot(delta[:, 0], delta[:, 1]), 1e-9)[:, None]
-        side = np.column_stack([-delta[:, 1], delta[:, 0]]) / length * (width_m / 2)
+        # Pillow fills every pixel a polygon touches, half a pixel too much on each side
+        half_width = max(width_m - self.res_m, 0.02) / 2
+        side = np.column_stack([-delta[:, 1], delta[:, 0]]) / length * half_width
         quads = np.stack([start - side, end - side, end + side, start + side], axis=1)
         for quad in quads:
             self._draw.polygon(self._pixels(quad, self.res_m), fill=CLASS_ID[ground])

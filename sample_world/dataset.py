@@ -74,13 +74,18 @@ def _render_satellite(scene: Scene, plan: DatasetPlan, directory: Path) -> Satel
     strips = satellite.strips
     pictures = run_all(
         lambda index: render_strip(shader, satellite, strips[index], plan.photos.supersample),
-        range(len(strips)), workers=plan.workers, label="satellite",
+        range(len(strips)),
+        workers=plan.workers,
+        label="satellite",
     )
     side_px = satellite.camera.width_px
     write_satellite(
         directory / "satellite.tif",
         ((strip.start, pixels) for strip, pixels in zip(strips, pictures, strict=True)),
-        scene, side_px=side_px, gsd_m=plan.gsd_m, compression=plan.satellite_compression,
+        scene,
+        side_px=side_px,
+        gsd_m=plan.gsd_m,
+        compression=plan.satellite_compression,
     )
     _log_speed("satellite", (side_px * plan.photos.supersample) ** 2, started)
     return satellite
@@ -116,8 +121,10 @@ def _log_speed(what: str, rays: int, started: float) -> None:
 def _describe(scene: Scene, plan: DatasetPlan, satellite: SatelliteScene) -> dict[str, object]:
     """`town.json`: what was rendered, where it is, and how the satellite saw it."""
     side = scene.size_m
-    corners = [to_lonlat(scene.georeference, x, y) for x, y in
-               ((0.0, 0.0), (side, 0.0), (side, side), (0.0, side))]
+    corners = [
+        to_lonlat(scene.georeference, x, y)
+        for x, y in ((0.0, 0.0), (side, 0.0), (side, side), (0.0, side))
+    ]
     return {
         "format_version": _FORMAT_VERSION,
         "seed": scene.seed,

@@ -63,8 +63,7 @@ def _plant_orchard(
     site: Site, rng: np.random.Generator, field: BaseGeometry, box: OrientedBox
 ) -> None:
     along, across = (
-        np.arange(4, reach, _ORCHARD_SPACING_M) - reach / 2
-        for reach in (box.length_m, box.width_m)
+        np.arange(4, reach, _ORCHARD_SPACING_M) - reach / 2 for reach in (box.length_m, box.width_m)
     )
     points = box.frame.to_town(np.stack(np.meshgrid(along, across), axis=-1).reshape(-1, 2))
     points = points[shapely.contains_xy(field, points[:, 0], points[:, 1])]

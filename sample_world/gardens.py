@@ -142,9 +142,7 @@ def _raise_garage(
     beside = (house.length_m + length) / 2 + 0.15
     sides = [(beside, across), (-beside, across), (beside, -across), (-beside, -across)]
     spots = [house.frame.shifted(*sides[int(i)]) for i in rng.permutation(4)]
-    spots += [
-        Frame(x, y, house.frame.angle_rad) for x, y in random_points(rng, parcel, 3).tolist()
-    ]
+    spots += [Frame(x, y, house.frame.angle_rad) for x, y in random_points(rng, parcel, 3).tolist()]
     shapely.prepare(parcel)
     for spot in spots:
         shape = Polygon(spot.rectangle(length, width))

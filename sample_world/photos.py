@@ -136,8 +136,12 @@ def render_photo(
 ) -> bytes:
     """The photo as JPEG."""
     radiance = render_picture(
-        shader, photo.camera, photo.light, rng,
-        supersample=settings.supersample, rows=_rows_to_render(photo, settings),
+        shader,
+        photo.camera,
+        photo.light,
+        rng,
+        supersample=settings.supersample,
+        rows=_rows_to_render(photo, settings),
     )
     radiance = blur(radiance, photo.look.blur_px) * np.float32(automatic_exposure(radiance))
     buffer = io.BytesIO()

@@ -36,8 +36,11 @@ class Placement:
         self._margin_m = min(_WIDEST_MARGIN_M, _MARGIN_SHARE * self._scene.size_m)
         low, high = self._margin_m, self._scene.size_m - self._margin_m
         lines = [road.centre.intersection(box(low, low, high, high)) for road in self._scene.roads]
-        kept = [(line, road) for line, road in zip(lines, self._scene.roads, strict=True)
-                if line.length > 1.0]
+        kept = [
+            (line, road)
+            for line, road in zip(lines, self._scene.roads, strict=True)
+            if line.length > 1.0
+        ]
         if not kept:
             raise DataError("the town has no street to take photos from", hint="use a larger town")
         self._streets = kept
@@ -137,8 +140,9 @@ class Placement:
 
     def _sees_well(self, camera: Perspective) -> bool:
         """Nothing close in front, little of the world's edge, not under a roof."""
-        grid = np.meshgrid((np.arange(7) + 0.5) / 7 * camera.width_px,
-                           (np.arange(7) + 0.5) / 7 * camera.height_px)
+        grid = np.meshgrid(
+            (np.arange(7) + 0.5) / 7 * camera.width_px, (np.arange(7) + 0.5) / 7 * camera.height_px
+        )
         origin, directions = camera.rays(grid[0].ravel(), grid[1].ravel())
         hits = self._shader.raycaster.nearest(np.broadcast_to(origin, directions.shape), directions)
         missed = hits.face < 0

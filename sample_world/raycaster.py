@@ -59,7 +59,5 @@ class Raycaster:
 
     def occluded(self, origins: Float32, directions: Float32) -> NDArray[np.bool_]:
         """Whether anything at all lies along each ray."""
-        blocked: NDArray[np.bool_] = (
-            self._scene.run(origins, directions, query="OCCLUDED") != MISS
-        )
+        blocked: NDArray[np.bool_] = self._scene.run(origins, directions, query="OCCLUDED") != MISS
         return blocked

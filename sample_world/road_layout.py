@@ -171,9 +171,7 @@ def _pieces(line: LineString) -> list[LineString]:
 
 def _junctions(streets: list[LineString]) -> Float64:
     ends = Counter(
-        (round(x, 1), round(y, 1))
-        for line in streets
-        for x, y in (line.coords[0], line.coords[-1])
+        (round(x, 1), round(y, 1)) for line in streets for x, y in (line.coords[0], line.coords[-1])
     )
     return np.array([end for end, count in ends.items() if count >= 3]).reshape(-1, 2)
 

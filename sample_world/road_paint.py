@@ -50,9 +50,7 @@ def paint_roads(site: Site, layout: RoadLayout) -> None:
             _paint_roundabout(site, Frame(x, y, 0.0))
 
 
-def _paint_surfaces(
-    rng: np.random.Generator, canvas: Canvas, strokes: tuple[Street, ...]
-) -> None:
+def _paint_surfaces(rng: np.random.Generator, canvas: Canvas, strokes: tuple[Street, ...]) -> None:
     """Sidewalks of all, then minor carriageways, then main ones on top."""
     for stroke in strokes:
         canvas.fill(stroke.line.buffer(stroke.half_width_m + stroke.sidewalk_m), "sidewalk")

@@ -85,9 +85,7 @@ def _add_roof_details(site: Site, rng: np.random.Generator, on: RoofSite, rise: 
         spot = on.frame.shifted(rng.uniform(-0.3, 0.3) * on.length_m, on.width_m * 0.12)
         size = (0.9, 0.9, rise + 0.9)
         lift = on.eaves_m
-        site.boxes.add(
-            spot.x, spot.y, size, _BRICK_RGB, angle_rad=spot.angle_rad, lift_m=lift
-        )
+        site.boxes.add(spot.x, spot.y, size, _BRICK_RGB, angle_rad=spot.angle_rad, lift_m=lift)
     draw = rng.random()
     if draw < 0.22:
         _add_slope_panel(site, on, rise, rng.uniform(0.3, 0.6), (0.25, 0.8), _SOLAR_RGB)
@@ -170,9 +168,7 @@ def add_sawtooth_roof(site: Site, rng: np.random.Generator, on: RoofSite) -> Non
         low = [(x1, -half_width, 0.0), (x1, half_width, 0.0)]
         high = [(x0, half_width, rise), (x0, -half_width, rise)]
         slopes.append(on.level([*low, *high]))
-        uprights.append(
-            on.level([high[1], high[0], (x0, half_width, 0.0), (x0, -half_width, 0.0)])
-        )
+        uprights.append(on.level([high[1], high[0], (x0, half_width, 0.0), (x0, -half_width, 0.0)]))
         sides.append(on.level([(x0, -half_width, 0.0), low[0], high[1]]))
         sides.append(on.level([low[1], (x0, half_width, 0.0), high[0]]))
     identity = on.building

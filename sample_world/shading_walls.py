@@ -48,9 +48,15 @@ class WallPainter:
         self._noise = noise
         self._walls = _wall_table(mesh, faces)
         columns = (
-            buildings.base_z_m, buildings.height_m, buildings.floor_height_m,
-            buildings.window_pitch_m, buildings.window_width_share, buildings.window_height_share,
-            buildings.has_shop, buildings.cladding, buildings.facade,
+            buildings.base_z_m,
+            buildings.height_m,
+            buildings.floor_height_m,
+            buildings.window_pitch_m,
+            buildings.window_width_share,
+            buildings.window_height_share,
+            buildings.has_shop,
+            buildings.cladding,
+            buildings.facade,
         )
         self._buildings = np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
 
@@ -88,10 +94,16 @@ class WallPainter:
             for mask, value in zip((ribbon, curtain, is_shop), values, strict=True):
                 share[mask] = value
         return _Place(
-            building=points.object_id, along_m=along, up_m=up,
-            bay=bay.astype(np.int32), in_bay=bays - bay,
-            storey=storey.astype(np.int32), in_storey=storeys - storey,
-            facade=facade, window_width=width, window_height=tall,
+            building=points.object_id,
+            along_m=along,
+            up_m=up,
+            bay=bay.astype(np.int32),
+            in_bay=bays - bay,
+            storey=storey.astype(np.int32),
+            in_storey=storeys - storey,
+            facade=facade,
+            window_width=width,
+            window_height=tall,
             window_middle=np.where(ribbon, np.float32(0.78), np.float32(0.54)),
             is_shop=is_shop,
             may_have_windows=(length > _NARROWEST_WALL_M) & (height > _LOWEST_WALL_M),
@@ -147,8 +159,10 @@ def _wall_table(mesh: Mesh, faces: FaceTable) -> Float32:
     corners = mesh.vertices[mesh.faces[wall]][:, :, :2]
     along = np.einsum("fcd,fd->fc", corners, direction)
     outside = [
-        np.abs(np.clip(sign * along - start[:, None], 0, length[:, None])
-               - (sign * along - start[:, None])).sum(axis=1)
+        np.abs(
+            np.clip(sign * along - start[:, None], 0, length[:, None])
+            - (sign * along - start[:, None])
+        ).sum(axis=1)
         for sign in (1, -1)
     ]
     direction[outside[1] < outside[0]] *= -1

@@ -19,9 +19,7 @@ _AWNINGS = ((200, 60, 56), (236, 232, 220), (60, 110, 150), (226, 186, 60))
 _COURT_GROUNDS = ("court_blue", "court_green", "track")
 
 
-def lay_out_park(
-    site: Site, rng: np.random.Generator, district: District, block: Polygon
-) -> None:
+def lay_out_park(site: Site, rng: np.random.Generator, district: District, block: Polygon) -> None:
     """Lawn, winding paths, perhaps a pond and a playground, trees."""
     site.canvas.fill(block, str(rng.choice(["lawn_a", "grass", "lawn_b"])))
     inner = largest_part(block.buffer(-6))
@@ -115,9 +113,7 @@ def _paint_court(site: Site, rng: np.random.Generator, frame: Frame) -> None:
     site.canvas.occupy(frame.rectangle(26, 14), Occupied.WATER)
 
 
-def lay_out_plaza(
-    site: Site, rng: np.random.Generator, district: District, block: Polygon
-) -> None:
+def lay_out_plaza(site: Site, rng: np.random.Generator, district: District, block: Polygon) -> None:
     """A paved square: a round in the middle, a church or market stalls, trees at the rim."""
     site.canvas.fill(block, str(rng.choice(["paving_a", "paving_b", "paving_c"])))
     middle = Frame(block.centroid.x, block.centroid.y, fit_box(block).frame.angle_rad)
@@ -138,9 +134,7 @@ def lay_out_plaza(
         site.trees.add(points, radius_m=rng.uniform(1.8, 2.6, len(points)))
 
 
-def _raise_church(
-    site: Site, rng: np.random.Generator, district: District, frame: Frame
-) -> None:
+def _raise_church(site: Site, rng: np.random.Generator, district: District, frame: Frame) -> None:
     """A nave and a tower with a spire."""
     nave = BuildingPlan(frame, 26, 12, 3, RoofShape.GABLE)
     raise_building(site, rng, district, nave)

@@ -91,9 +91,7 @@ def _park_cars(
     site.cars.add(points, angle_rad=angle + (np.pi if side > 0 else 0.0), chance=0.5)
 
 
-def _let_drive(
-    site: Site, rng: np.random.Generator, street: Street, line: Polyline
-) -> None:
+def _let_drive(site: Site, rng: np.random.Generator, street: Street, line: Polyline) -> None:
     """Moving cars, on the right-hand lane."""
     for side in (-1, 1):
         distance = line.steps(45.0, start_m=rng.uniform(5, 40), end_m=5)
@@ -117,9 +115,7 @@ def _put_up_shelter(
         site.boxes.add(back[:, 0], back[:, 1], (4.0, 0.1, 2.4), (150, 172, 182), angle_rad=angle)
 
 
-def _put_up_railings(
-    site: Site, street: Street, line: Polyline, water: BaseGeometry
-) -> None:
+def _put_up_railings(site: Site, street: Street, line: Polyline, water: BaseGeometry) -> None:
     """Railings on both edges of a bridge."""
     for side in (-1, 1):
         offset = side * (street.half_width_m + street.sidewalk_m - 0.2)

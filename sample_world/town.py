@@ -49,9 +49,7 @@ def build_town(seed: int, *, size_m: float, style: str | None = None) -> Scene:
     paint_roads(site, layout)
     furnish_streets(site, layout)
     _add_ground(site)
-    build_trees(
-        site.rng("trees"), site.trees, site.canvas, site.terrain, site.mesh, site.boxes
-    )
+    build_trees(site.rng("trees"), site.trees, site.canvas, site.terrain, site.mesh, site.boxes)
     site.boxes.build_into(site.mesh, site.terrain)
     return _finish(site, layout)
 

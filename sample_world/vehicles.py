@@ -99,4 +99,3 @@ def _add_trucks(rng: np.random.Generator, boxes: BoxList, rows: Float64) -> None
     boxes.add(*_moved(rows, -0.9), (5.2, 2.3, 2.4), load, angle_rad=angle, lift_m=0.7)
     boxes.add(*_moved(rows, 2.8), (1.7, 2.2, 2.0), _paint(rng, count), angle_rad=angle, lift_m=0.5)
     boxes.add(*_moved(rows, 3.6), (0.2, 1.9, 0.8), _GLASS, angle_rad=angle, lift_m=1.4)
-

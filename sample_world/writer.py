@@ -18,9 +18,24 @@ from sample_world.photos import Photo, PhotoKind
 from sample_world.scene import Georeference, Scene
 
 PHOTO_COLUMNS = (
-    "file", "view", "projection", "lat", "lon", "camera_lat", "camera_lon", "altitude_m",
-    "heading_deg", "pitch_deg", "roll_deg", "hfov_deg", "sun_azimuth_deg", "sun_elevation_deg",
-    "cloud", "season", "fog_m", "camera",
+    "file",
+    "view",
+    "projection",
+    "lat",
+    "lon",
+    "camera_lat",
+    "camera_lon",
+    "altitude_m",
+    "heading_deg",
+    "pitch_deg",
+    "roll_deg",
+    "hfov_deg",
+    "sun_azimuth_deg",
+    "sun_elevation_deg",
+    "cloud",
+    "season",
+    "fog_m",
+    "camera",
 )
 _COMPRESSION: dict[str, dict[str, object]] = {
     "jpeg": {"compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": 90},
@@ -75,17 +90,29 @@ class OutputDirectory:
 
 
 def write_satellite(
-    path: Path, strips: Iterable[tuple[int, UInt8]], scene: Scene, *, side_px: int, gsd_m: float,
+    path: Path,
+    strips: Iterable[tuple[int, UInt8]],
+    scene: Scene,
+    *,
+    side_px: int,
+    gsd_m: float,
     compression: str,
 ) -> None:
     """A tiled GeoTIFF in the town's UTM zone, from (first row, pixels) strips in any order."""
     reference = scene.georeference
     north_m = reference.northing_m + scene.size_m
     profile = {
-        "driver": "GTiff", "width": side_px, "height": side_px, "count": 3, "dtype": "uint8",
+        "driver": "GTiff",
+        "width": side_px,
+        "height": side_px,
+        "count": 3,
+        "dtype": "uint8",
         "crs": f"EPSG:{reference.epsg}",
         "transform": Affine(gsd_m, 0.0, reference.easting_m, 0.0, -gsd_m, north_m),
-        "tiled": True, "blockxsize": 256, "blockysize": 256, **_COMPRESSION[compression],
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        **_COMPRESSION[compression],
     }
     with rasterio.open(path, "w", **profile) as target:
         target.update_tags(SOURCE="synthetic town", SEED=str(scene.seed), STYLE=scene.style)

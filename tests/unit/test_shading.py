@@ -48,7 +48,7 @@ def test_sorting_hits_by_material_loses_and_mixes_nothing(shader):
     assert sorted(batch.order) == list(range(4000))
     solid = batch.order[: len(batch.points.face)]
     assert (hits.face[solid] >= 0).all()
-    assert (hits.face[batch.order[len(solid):]] < 0).all()
+    assert (hits.face[batch.order[len(solid) :]] < 0).all()
     plain = origin + directions[solid] * hits.distance_m[solid, None]
     np.testing.assert_allclose(batch.points.position.T, plain, atol=1e-4)
     facing = (batch.points.normal * batch.points.direction).sum(axis=0)
