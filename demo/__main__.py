@@ -1,6 +1,7 @@
 """Runs the whole loop once: render, build, serve, ask, show."""
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from demo.picture import draw_answers
 from demo.service_process import ServiceFailed, free_port, running_service
 
 ROOT = Path(__file__).resolve().parent.parent
+TILE_SIZE_M = "96"  # what the demo encoder was trained on
 STARTED = time.monotonic()
 
 
@@ -71,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         "--source",
         str(town / "satellite.tif"),
         "--tile-size-m",
-        "80",
+        TILE_SIZE_M,
         "--overlap",
         "0.5",
         "--out",
@@ -108,7 +110,7 @@ def _finish(url: str, answers: list[Answer], out: Path, *, once: bool) -> None:
     print(f"\npicture   {out / 'answers.png'}\nservice   {url}  (page, /docs, /metrics)")
     photo = answers[0].photo
     print(
-        f"try       curl -s --data-binary @{photo.path.relative_to(ROOT)} -H 'Content-Type: "
+        f"try       curl -s --data-binary @{os.path.relpath(photo.path)} -H 'Content-Type: "
         f"image/jpeg' '{url}/localize?view=ground&heading_deg=0&hfov_deg=360&k=3'"
     )
     if once:

@@ -30,6 +30,9 @@ class PhotoKind(IntEnum):
     DRONE = 3
 
 
+_FOLDERS = {PhotoKind.PANORAMA: "panoramas", PhotoKind.STREET: "street", PhotoKind.DRONE: "drone"}
+
+
 @dataclass(frozen=True)
 class PhotoSettings:
     """Sizes shared by all photos of a town.
@@ -69,7 +72,7 @@ class Photo:
     @property
     def file(self) -> str:
         """Path inside the data set."""
-        return f"{self.kind.name.lower()}/{self.index:05d}.jpg"
+        return f"{_FOLDERS[self.kind]}/{self.index:05d}.jpg"
 
 
 def photo_rng(seed: int, kind: PhotoKind, index: int) -> np.random.Generator:

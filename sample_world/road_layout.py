@@ -122,7 +122,7 @@ def _winding(
 
 def _lake(rng: np.random.Generator, size_m: float) -> Polygon:
     x, y = rng.uniform(0.1, 0.9, 2) * size_m
-    radius = rng.uniform(0.1, 0.2) * size_m
+    radius = min(rng.uniform(0.1, 0.2) * size_m, rng.uniform(50, 110))
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     phase = rng.uniform(0, 2 * np.pi, 3)
     swell = 1 + sum(0.16 / k * np.sin((k + 1) * turn + phase[k - 1]) for k in (1, 2, 3))
@@ -183,7 +183,8 @@ def lay_out_roads(rng: np.random.Generator, size_m: float, style: TownStyle) -> 
     angle = rng.uniform(0, np.pi)
     boulevard = _winding(rng.uniform(0.3, 0.7, 2) * size_m, angle, size_m, 70, 285)
     strokes.append(Street(boulevard, True))
-    river, lake = Polygon(), Polygon()
+    river: BaseGeometry = Polygon()
+    lake: BaseGeometry = Polygon()
     course = _winding(
         rng.uniform(0.2, 0.8, 2) * size_m, angle + rng.uniform(0.8, 2.2), size_m, 110, 290
     )
@@ -191,6 +192,8 @@ def lay_out_roads(rng: np.random.Generator, size_m: float, style: TownStyle) -> 
         river = course.buffer(rng.uniform(*style.river_half_width_m))
     if rng.random() < style.lake_chance:
         lake = _lake(rng, size_m)
+    if lake.intersects(river.buffer(40)):  # one water, crossed by bridges
+        river, lake = shapely.union(river, lake), Polygon()
     strokes = _with_water(strokes, river, lake, quays=style.quays)
     strokes = [stroke for stroke in strokes if stroke.line.intersects(area)]
     return _assemble(strokes, shapely.union(river, lake).intersection(area), area)

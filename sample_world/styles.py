@@ -177,13 +177,13 @@ _STYLES = (
     ),
     TownStyle(
         "high_rise",
-        ("tower", "tower", "slab", "tower", "slab", "old", "slab", "row"),
+        ("tower", "tower", "slab", "tower", "tower", "old", "slab", "row"),
         park=0.08, plaza=0.06, parking=0.05, fields=0.15, fields_from=0.75, river_chance=0.4,
         spacing_m=(90, 180), missing_streets=0.15, walls=("concrete", "glass", "brick"), relief=0.6,
     ),
     TownStyle(
         "industry",
-        ("slab", "industry", "row", "industry", "industry", "house", "industry", "slab"),
+        ("industry", "slab", "row", "industry", "industry", "house", "industry", "slab"),
         park=0.04, plaza=0.02, parking=0.08, fields=0.35, river_chance=0.5, quays=True,
         spacing_m=(110, 220), missing_streets=0.25, walls=("concrete", "brick"), relief=0.5,
     ),
@@ -197,7 +197,7 @@ _STYLES = (
     TownStyle(
         "waterside",
         ("old", "row", "tower", "villa", "house", "slab", "villa", "row", "house"),
-        park=0.08, plaza=0.05, fields=0.3, river_chance=0.8, river_half_width_m=(30, 75),
+        park=0.08, plaza=0.05, fields=0.3, river_chance=0.8, river_half_width_m=(26, 50),
         lake_chance=0.75, quays=True, walls=("plaster", "timber", "concrete"), relief=0.7,
     ),
 )  # fmt: skip

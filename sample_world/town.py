@@ -23,6 +23,7 @@ from sample_world.styles import TOWN_STYLES
 from sample_world.terrain import make_terrain
 from sample_world.vegetation import build_trees
 from sample_world.vehicles import PHOTO_DAY, SATELLITE_DAY, build_cars
+from sample_world.waterfront import furnish_water
 
 SMALLEST_M, LARGEST_M = 200.0, 2000.0
 _SURROUNDINGS_M = 200.0
@@ -48,6 +49,7 @@ def build_town(seed: int, *, size_m: float, style: str | None = None) -> Scene:
     paint_water(site.canvas, layout.water)
     paint_roads(site, layout)
     furnish_streets(site, layout)
+    furnish_water(site, layout.water)
     _add_ground(site)
     build_trees(site.rng("trees"), site.trees, site.canvas, site.terrain, site.mesh, site.boxes)
     site.boxes.build_into(site.mesh, site.terrain)

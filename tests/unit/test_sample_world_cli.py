@@ -13,7 +13,7 @@ from sample_world.town import build_town
 from sample_world.writer import PHOTO_COLUMNS, OutputDirectory
 from tests.hand_made_town import SIZE_M, hand_made_town, marker_centres
 
-COUNTS = {"panorama": 3, "street": 2, "drone": 3}
+COUNTS = {"panoramas": 3, "street": 2, "drone": 3}
 
 
 def command(out, *more):
