@@ -102,7 +102,7 @@ def _render_photos(scene: Scene, plan: DatasetPlan, directory: Path) -> list[dic
 
     rows = []
     for kind, count in plan.photo_counts.items():
-        (directory / kind.name.lower()).mkdir()
+        (directory / kind.folder).mkdir()
         started, rays = time.monotonic(), 0
         tasks = [(kind, index) for index in range(count)]
         for photo, jpeg in run_all(take, tasks, workers=plan.workers, label=kind.name.lower()):

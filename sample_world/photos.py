@@ -29,8 +29,10 @@ class PhotoKind(IntEnum):
     STREET = 2
     DRONE = 3
 
-
-_FOLDERS = {PhotoKind.PANORAMA: "panoramas", PhotoKind.STREET: "street", PhotoKind.DRONE: "drone"}
+    @property
+    def folder(self) -> str:
+        """Where its files are, inside the data set."""
+        return "panoramas" if self is PhotoKind.PANORAMA else self.name.lower()
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Photo:
     @property
     def file(self) -> str:
         """Path inside the data set."""
-        return f"{_FOLDERS[self.kind]}/{self.index:05d}.jpg"
+        return f"{self.kind.folder}/{self.index:05d}.jpg"
 
 
 def photo_rng(seed: int, kind: PhotoKind, index: int) -> np.random.Generator:
