@@ -71,7 +71,9 @@ def find_towns(paths: Iterable[Path]) -> list[Path]:
 
 
 def _towns_in(path: Path) -> list[Path]:
-    return sorted(table.parent for table in path.glob(f"*/{SATELLITE_FILE}"))
+    """Finished towns; a hidden folder is one that is being rendered."""
+    found = sorted(image.parent for image in path.glob(f"*/{SATELLITE_FILE}"))
+    return [town for town in found if not town.name.startswith(".")]
 
 
 def open_towns(folders: Sequence[Path]) -> list[Town]:

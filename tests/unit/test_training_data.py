@@ -30,6 +30,8 @@ def folder(tmp_path_factory):
 def test_a_folder_of_towns_or_a_town_are_found(folder, tmp_path):
     assert [town.name for town in find_towns([folder])] == ["a", "b"]
     assert [town.name for town in find_towns([folder / "b"])] == ["b"]
+    (tmp_path / ".c.partial").mkdir()
+    (tmp_path / ".c.partial" / "satellite.tif").write_bytes(b"being rendered")
     with pytest.raises(DataError, match="holds no town"):
         find_towns([tmp_path])
 
