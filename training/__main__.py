@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossfix.errors import CrossfixError
+from training.checkpoint import validation_towns
 from training.commands import evaluate_run, train_run
 from training.evaluate import format_rows
 from training.export import MAX_ARTIFACT_BYTES, export_run
@@ -33,8 +34,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--checkpoint", type=Path, required=True, help="run folder")
     export.add_argument("--out", type=Path, required=True, help="encoder folder")
     export.add_argument(
-        "--calibrate-on", type=Path, nargs="+", required=True, metavar="DIR",
-        help="towns never trained on: calibration, figures, golden samples",
+        "--calibrate-on", type=Path, nargs="+", default=[], metavar="DIR",
+        help="towns never trained on, for calibration, figures and golden samples; "
+        "by default those the run was validated on",
     )  # fmt: skip
     export.add_argument("--max-bytes", type=int, default=MAX_ARTIFACT_BYTES)
     return root
@@ -60,7 +62,8 @@ def _run(options: argparse.Namespace) -> str:
     if options.verb == "evaluate":
         rows = evaluate_run(options.checkpoint, options.data, random_weights=options.random_weights)
         return format_rows(rows)
-    towns = open_towns(find_towns(options.calibrate_on))
+    folders = options.calibrate_on or validation_towns(options.checkpoint)
+    towns = open_towns(find_towns(folders))
     manifest = export_run(options.checkpoint, options.out, towns, max_bytes=options.max_bytes)
     return f"{format_rows(manifest.evaluation)}\nwrote {options.out}, embedding space " + (
         manifest.embedding_space_id

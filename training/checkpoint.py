@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from training.model import CrossViewEncoder
 from training.recipe import Recipe, recipe_of, run_record
 
 CHECKPOINT_FILE, RECIPE_FILE = "checkpoint.pt", "recipe.json"
+VALIDATION_KEY = "validation_towns"
 
 
 @dataclass
@@ -89,9 +91,25 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
     return content
 
 
-def save_recipe(run: Path, recipe: Recipe) -> None:
-    """Writes the resolved recipe, the code's revision and library versions into the run."""
-    write_json_atomic(run / RECIPE_FILE, run_record(recipe))
+def save_recipe(run: Path, recipe: Recipe, *, validation: Sequence[Path] = ()) -> None:
+    """Writes the resolved recipe, the code's revision, library versions and validation towns."""
+    towns = [str(folder.resolve()) for folder in validation]
+    write_json_atomic(run / RECIPE_FILE, {**run_record(recipe), VALIDATION_KEY: towns})
+
+
+def validation_towns(run: Path) -> list[Path]:
+    """The town folders a run was validated on.
+
+    Raises:
+        DataError: no run there, or it had none.
+    """
+    towns = [Path(folder) for folder in load_run_record(run).get(VALIDATION_KEY, [])]
+    if not towns:
+        raise DataError(
+            f"{run} was trained without validation towns",
+            hint="pass --calibrate-on with towns that were not trained on",
+        )
+    return towns
 
 
 def load_run_record(run: Path) -> dict[str, Any]:

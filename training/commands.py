@@ -59,7 +59,7 @@ def train_run(
         LOGGER.warning("the recipe differs from the one %s was started with", run)
     training, validation = split_towns(data, val, recipe)
     run.mkdir(parents=True, exist_ok=True)
-    save_recipe(run, recipe)
+    save_recipe(run, recipe, validation=validation)
     towns = open_towns(training)
     source = PairSource(recipe, towns, load_photos(towns, recipe, run / CACHE))
     validate = _validator(validation, recipe, run) if validation else None

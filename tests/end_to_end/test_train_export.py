@@ -25,8 +25,8 @@ def world(tmp_path_factory):
                  str(root / "val"), "--out", str(root / "run")]  # fmt: skip
     assert main([*arguments, "--set", "schedule.epochs=1"]) == 0
     assert main([*arguments, "--resume"]) == 0
-    assert main(["export", "--checkpoint", str(root / "run"), "--out", str(root / "encoder"),
-                 "--calibrate-on", str(root / "val")]) == 0  # fmt: skip
+    assert main(["export", "--checkpoint", str(root / "run"), "--out",
+                 str(root / "encoder")]) == 0  # fmt: skip
     return root
 
 
