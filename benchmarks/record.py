@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import os
 import platform
 import subprocess
 import sys
@@ -61,10 +62,10 @@ def revision() -> str:
 def hardware() -> str:
     """CPU model and core count."""
     model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
-    count = sum(line.startswith("processor") for line in lines) or 1
-    return f"{count} cores of {model}"
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if "model name" in line), model
+        )
+    return f"{os.cpu_count()} cores of {model}"
