@@ -47,6 +47,8 @@ def running_service(encoder: Path, gallery: Path, *, port: int, log: Path) -> It
         "127.0.0.1",
         "--port",
         str(port),
+        "--drain-s",
+        "0",
     ]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
