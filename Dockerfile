@@ -21,7 +21,7 @@ ENV PATH=/opt/crossfix/bin:$PATH \
     CROSSFIX_GALLERY=/data/gallery \
     CROSSFIX_HOST=0.0.0.0 \
     CROSSFIX_PORT=8000
-USER crossfix
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=3s --start-period=30s \
   CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
