@@ -1,5 +1,8 @@
 # Two commands matter: `make demo` (no torch) and `make test` (everything).
+SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
+# One line per package as it arrives, so that nobody stares at a silent screen.
+PIP_PROGRESS := awk '/^(Collecting|Installing|Building|ERROR)/ { print "  " substr($$0, 1, 100); fflush() }'
 VENV := .venv
 DEV := .venv-dev
 .DEFAULT_GOAL := help
@@ -16,13 +19,13 @@ help:
 $(VENV)/.installed: pyproject.toml
 	@echo "installing into $(VENV) (no torch) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[demo]"
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -e ".[demo]" | $(PIP_PROGRESS)
 	@touch $@
 
 $(DEV)/.installed: pyproject.toml
 	@echo "installing into $(DEV) (torch and timm included, some gigabytes) ..."
 	@test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
-	@$(DEV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(DEV)/bin/python -m pip install --disable-pip-version-check -e ".[dev]" | $(PIP_PROGRESS)
 	@touch $@
 
 demo: $(VENV)/.installed
