@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` (no torch) and `make test` (everything).
-SHELL := /bin/bash -o pipefail
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 # One line per package as it arrives, so that nobody stares at a silent screen.
 PIP_PROGRESS := awk '/^(Collecting|Installing|Building|ERROR)/ { print "  " substr($$0, 1, 100); fflush() }'
