@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb; 0 only when its product exists."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for exporter in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(exporter).setLevel(logging.WARNING)  # pages about every merged constant
     try:
         print(_run(options))
     except CrossfixError as problem:
