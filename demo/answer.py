@@ -89,7 +89,7 @@ def describe(answer: Answer) -> str:
             f"  {match['rank']:>4}  {match['score']:.3f}  {answer.error_m(match):6.1f} m"
             f"  {match['tile_id']}{'  <- right' if answer.is_right(match) else ''}"
         )
-    verdict = "not found in this gallery" if estimate["refused"] else "found"
+    verdict = "too unsure to answer" if estimate["refused"] else "answered"
     lines.append(
         f"  estimate  lat {estimate['lat']:.6f}, lon {estimate['lon']:.6f}  "
         f"(truth {answer.photo.lat:.6f}, {answer.photo.lon:.6f})"
