@@ -29,6 +29,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
+    for stop in (signal.SIGINT, signal.SIGTERM):  # either way the service must not stay behind
+        signal.signal(stop, signal.default_int_handler)
     try:
         return run(arguments)
     except (ServiceFailed, subprocess.CalledProcessError) as problem:
