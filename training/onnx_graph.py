@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -43,6 +44,18 @@ def write_onnx(model: CrossViewEncoder, path: Path) -> None:
         if program is None:
             raise PublishError("torch gave no ONNX program", hint="check the installed torch")
         program.save(path, external_data=False)
+    _forget_origins(path)
+
+
+def _forget_origins(path: Path) -> None:
+    """Drops what the exporter notes about every node: source lines and paths of this machine."""
+    content = onnx.load(path)
+    graph = content.graph
+    for part in (content, graph, *graph.node, *graph.input, *graph.output, *graph.value_info,
+                 *graph.initializer):  # fmt: skip
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.save(content, path)
 
 
 def check_onnx(

@@ -81,3 +81,11 @@ def test_too_large_an_artifact_is_not_written(world, capsys):
     assert code == 1
     assert "1000" in capsys.readouterr().err
     assert not (world / "other").exists()
+
+
+def test_the_artifact_tells_nothing_about_the_machine_it_was_made_on(world):
+    here = str(Path(training.__file__).parent.parent).encode()
+    files = [path for path in (world / "encoder").rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert here not in path.read_bytes(), f"{path.name} names a folder of this machine"
