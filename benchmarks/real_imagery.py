@@ -8,7 +8,6 @@ read. One row per folder goes to `results/real_imagery.csv`.
 
 import argparse
 import csv
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gallery_build import OVERLAP, build_gallery
 from benchmarks.record import ROOT, append_row
 from crossfix.geodesy import distance_m
 from crossfix.metrics import POSITIVE_RADIUS_SHARE
@@ -28,7 +28,6 @@ TILE_SIZE_M = {
     "caliterra_drone_ortho": 48.0,
     "seneca_uav_ortho": 80.0,
 }  # the sides the sets' own reference tiles have
-OVERLAP = 0.5
 K = 5
 
 
@@ -58,28 +57,7 @@ def measure(folder: Path, encoder: Path) -> dict[str, object]:
     size_m = TILE_SIZE_M[folder.name]
     with tempfile.TemporaryDirectory() as scratch:
         gallery = Path(scratch) / "gallery"
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "index_builder",
-                "build",
-                "--encoder",
-                str(encoder),
-                "--source",
-                str(folder / "reference" / "ortho_ref.tif"),
-                "--tile-size-m",
-                f"{size_m:g}",
-                "--overlap",
-                str(OVERLAP),
-                "--out",
-                str(gallery),
-                "--attribution",
-                "see the data set's README",
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        build_gallery(encoder, folder / "reference" / "ortho_ref.tif", size_m, gallery)
         with running_service(
             encoder, gallery, port=free_port(8100), log=Path(scratch) / "service.log"
         ) as url:

@@ -7,7 +7,6 @@ towns, go to `results/unseen_towns.csv`.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.gallery_build import build_gallery
 from benchmarks.record import ROOT, append_row
 from crossfix.encoder import Encoder
 from crossfix.estimate import CANDIDATES, Candidates, LocationEstimate, estimate
@@ -90,26 +90,7 @@ def embed(encoder: Encoder, photos: Sequence[TruePhoto]) -> NDArray[np.float32]:
 def build(encoder: Path, town: Path, tile_size_m: float) -> Gallery:
     """The town's gallery, held in memory."""
     with tempfile.TemporaryDirectory() as scratch:
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "index_builder",
-                "build",
-                "--encoder",
-                str(encoder),
-                "--source",
-                str(town / "satellite.tif"),
-                "--tile-size-m",
-                f"{tile_size_m:g}",
-                "--overlap",
-                "0.5",
-                "--out",
-                scratch,
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        build_gallery(encoder, town / "satellite.tif", tile_size_m, Path(scratch))
         return Gallery.open(Path(scratch))
 
 

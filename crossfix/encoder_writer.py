@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossfix.encoder import Encoder
+from crossfix.encoder import INPUT_NAME, OUTPUT_NAME, Encoder
 from crossfix.encoder_manifest import (
     MANIFEST_FILE,
     EncoderManifest,
@@ -120,7 +120,7 @@ def _describe(
 def _golden(staging: Path, view: ViewSpec, name: str) -> GoldenSample:
     session = open_session(staging / view.model_file, Device("cpu"), threads=1)
     tensor = prepare(decode((staging / name).read_bytes()), view, heading_deg=0.0).tensor
-    (embedding,) = session.run(["embedding"], {"image": tensor[None]})
+    (embedding,) = session.run([OUTPUT_NAME], {INPUT_NAME: tensor[None]})
     return GoldenSample(
         view=view.view, file=name, embedding=tuple(round(float(value), 6) for value in embedding[0])
     )

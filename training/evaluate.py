@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossfix.estimate import Candidates, weighted_position
+from crossfix.estimate import CANDIDATES, Candidates, weighted_position
 from crossfix.geodesy import distance_m
 from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive, retrieval_report
 from crossfix.view import ViewName
@@ -21,7 +21,6 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-CANDIDATES = 50  # tiles per query that an estimate is made of
 PLAIN_TEMPERATURE = 0.05  # of the weighted estimate before a calibration exists
 
 

@@ -7,37 +7,15 @@ import pytest
 
 from crossfix.images import decode
 from crossfix.preprocess import prepare
-from crossfix.view import ViewSpec
+from tests.view_specs import drone_view, ground_view
 
 IMAGERY = Path(__file__).resolve().parents[3] / "shared" / "imagery"
 needs_imagery = pytest.mark.skipif(
     not IMAGERY.is_dir(), reason="real imagery is not here: ../shared/imagery does not exist"
 )
 
-GROUND = ViewSpec(
-    view="ground",
-    model_file="m.onnx",
-    height_px=64,
-    width_px=256,
-    projection="equirectangular",
-    fit="panorama_canvas",
-    elevation_top_deg=45,
-    elevation_bottom_deg=-60,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    heading="north_centre",
-)
-DRONE = ViewSpec(
-    view="drone",
-    model_file="m.onnx",
-    height_px=96,
-    width_px=96,
-    projection="oblique",
-    fit="center_crop",
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    heading="any",
-)
+GROUND = ground_view(64, 256)
+DRONE = drone_view(96)
 
 
 @needs_imagery

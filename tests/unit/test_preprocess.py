@@ -5,32 +5,10 @@ from crossfix.errors import InvalidParameter
 from crossfix.images import Photo
 from crossfix.panorama import fill_colour
 from crossfix.preprocess import fit_pixels, normalise, prepare
-from crossfix.view import ViewSpec
+from tests.view_specs import drone_view, ground_view
 
-GROUND = ViewSpec(
-    view="ground",
-    model_file="m.onnx",
-    height_px=105,
-    width_px=360,
-    projection="equirectangular",
-    fit="panorama_canvas",
-    elevation_top_deg=45,
-    elevation_bottom_deg=-60,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    heading="north_centre",
-)
-DRONE = ViewSpec(
-    view="drone",
-    model_file="m.onnx",
-    height_px=64,
-    width_px=64,
-    projection="oblique",
-    fit="center_crop",
-    mean=(0.4, 0.5, 0.6),
-    std=(0.2, 0.25, 0.3),
-    heading="any",
-)
+GROUND = ground_view(105, 360)
+DRONE = drone_view(64)
 
 
 def panorama_with_stripe(azimuth_deg, width=720):
