@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from crossfix.errors import UnknownView
 from crossfix.estimate import Calibration
 from crossfix.manifest import FileEntry, StrictModel, canonical_json
+from crossfix.variants import VariantName, VariantRecord
 from crossfix.view import ViewName, ViewSpec
 
 MANIFEST_FILE = "encoder.json"
@@ -34,6 +35,8 @@ class EncoderManifest(StrictModel):
         recipe, revision: how it was trained.
         evaluation: measured rows, each with its data named.
         calibration: per query view, how scores become a radius and a confidence.
+        variants: of lower precision, each with what was measured before it was written or
+            refused; they belong to the same embedding space.
     """
 
     format_version: int = Field(default=FORMAT_VERSION, ge=FORMAT_VERSION, le=FORMAT_VERSION)
@@ -51,6 +54,7 @@ class EncoderManifest(StrictModel):
     evaluation: list[dict[str, Any]]
     calibration: dict[ViewName, Calibration]
     golden: list[GoldenSample]
+    variants: dict[VariantName, VariantRecord] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -61,12 +65,25 @@ class EncoderManifest(StrictModel):
                 raise ValueError(f"view {name} names {view.model_file}, which is not in files")
         if any(len(sample.embedding) != self.embedding_dim for sample in self.golden):
             raise ValueError("a golden embedding does not have embedding_dim numbers")
+        for precision, record in self.variants.items():
+            self._check_variant(precision, record)
         expected = embedding_space_id(self.files, self.views)
         if self.embedding_space_id != expected:
             raise ValueError(
                 f"embedding_space_id is not {expected}, the hash of the weights and preprocessing"
             )
         return self
+
+    def _check_variant(self, name: str, record: VariantRecord) -> None:
+        if record.written and set(record.model_files) != self.model_names():
+            raise ValueError(f"variant {name} does not have a file for every model")
+        for file in record.model_files.values():
+            if file not in self.files:
+                raise ValueError(f"variant {name} names {file}, which is not in files")
+
+    def model_names(self) -> set[str]:
+        """The full-precision model files."""
+        return {view.model_file for view in self.views.values()}
 
     def view(self, name: str) -> ViewSpec:
         """The preprocessing of a view.

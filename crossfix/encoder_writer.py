@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossfix.encoder import INPUT_NAME, OUTPUT_NAME, Encoder
+import numpy as np
+from numpy.typing import NDArray
+
+from crossfix.encoder import GOLDEN_MIN_COSINE, INPUT_NAME, OUTPUT_NAME, Encoder
 from crossfix.encoder_manifest import (
     MANIFEST_FILE,
     EncoderManifest,
@@ -21,7 +24,12 @@ from crossfix.images import decode
 from crossfix.manifest import FileEntry, fsync_directory, fsync_file, write_json_atomic
 from crossfix.onnx_session import Device, open_session
 from crossfix.preprocess import prepare
+from crossfix.variants import VariantMeasurement, VariantName, VariantRecord
 from crossfix.view import ViewName, ViewSpec
+
+Float32 = NDArray[np.float32]
+
+GOLDEN_SLACK = 2.0  # other machines may differ this much more from fp32 than the exporting one
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,21 @@ class EncoderDescription:
     evaluation: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class VariantOutcome:
+    """What came of a variant that was asked for.
+
+    Attributes:
+        reason: why it is written, or why it is refused, in words.
+        models: full-precision file name -> the variant's ONNX file to copy; none when refused.
+    """
+
+    reason: str
+    recall_gate: float
+    measured: Sequence[VariantMeasurement]
+    models: Mapping[str, Path]
+
+
 def write_encoder(
     directory: Path,
     description: EncoderDescription,
@@ -47,6 +70,7 @@ def write_encoder(
     views: Mapping[ViewName, ViewSpec],
     calibration: Mapping[ViewName, Calibration],
     golden_images: Mapping[str, tuple[ViewName, bytes]],
+    variants: Mapping[VariantName, VariantOutcome] | None = None,
 ) -> EncoderManifest:
     """Writes, verifies and moves into place a whole artifact.
 
@@ -58,6 +82,7 @@ def write_encoder(
             is replaced.
         models: file name in the artifact -> ONNX file to copy.
         golden_images: file name in the artifact -> (view, JPEG or PNG bytes).
+        variants: of lower precision, written or refused; all are recorded.
 
     Raises:
         PublishError: `directory` holds something that is not an encoder artifact.
@@ -70,16 +95,24 @@ def write_encoder(
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         staging.chmod(0o755)
-        for name, source in models.items():
+        for name, source in {**models, **_variant_files(variants or {})}.items():
             shutil.copyfile(source, staging / name)
         for name, (_, data) in golden_images.items():
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).write_bytes(data)
-        manifest = _describe(staging, description, views, calibration, golden_images)
-        write_json_atomic(staging / MANIFEST_FILE, manifest.model_dump(mode="json"))
+        manifest = _describe(
+            staging, description, views, calibration, golden_images, variants or {}
+        )
+        # Readers from before there were variants refuse the key.
+        left_out = None if manifest.variants else {"variants"}
+        content = manifest.model_dump(mode="json", exclude=left_out)
+        write_json_atomic(staging / MANIFEST_FILE, content)
         for name in manifest.files:
             fsync_file(staging / name)
         Encoder.load(staging, device="cpu")
+        for precision, record in manifest.variants.items():
+            if record.written:
+                Encoder.load(staging, device="cpu", precision=precision)
         _replace_directory(staging, directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -92,6 +125,7 @@ def _describe(
     views: Mapping[ViewName, ViewSpec],
     calibration: Mapping[ViewName, Calibration],
     golden_images: Mapping[str, tuple[ViewName, bytes]],
+    variants: Mapping[VariantName, VariantOutcome],
 ) -> EncoderManifest:
     files = {
         str(path.relative_to(staging)): FileEntry.of(path)
@@ -114,15 +148,61 @@ def _describe(
         evaluation=[dict(row) for row in description.evaluation],
         calibration=dict(calibration),
         golden=golden,
+        variants={
+            name: _record(staging, name, outcome, golden, views)
+            for name, outcome in variants.items()
+        },
     )
 
 
 def _golden(staging: Path, view: ViewSpec, name: str) -> GoldenSample:
-    session = open_session(staging / view.model_file, Device("cpu"), threads=1)
-    tensor = prepare(decode((staging / name).read_bytes()), view, heading_deg=0.0).tensor
-    (embedding,) = session.run([OUTPUT_NAME], {INPUT_NAME: tensor[None]})
+    embedding = _embed(staging, view.model_file, view, name)
     return GoldenSample(
-        view=view.view, file=name, embedding=tuple(round(float(value), 6) for value in embedding[0])
+        view=view.view, file=name, embedding=tuple(round(float(value), 6) for value in embedding)
+    )
+
+
+def _embed(staging: Path, model: str, view: ViewSpec, image: str) -> Float32:
+    session = open_session(staging / model, Device("cpu"), threads=1)
+    tensor = prepare(decode((staging / image).read_bytes()), view, heading_deg=0.0).tensor
+    (embeddings,) = session.run([OUTPUT_NAME], {INPUT_NAME: tensor[None]})
+    return np.asarray(embeddings[0], np.float32)
+
+
+def variant_file(model: str, variant: VariantName) -> str:
+    """What a variant of a model file is called in the artifact."""
+    return f"{Path(model).stem}.{variant}.onnx"
+
+
+def _variant_files(variants: Mapping[VariantName, VariantOutcome]) -> dict[str, Path]:
+    return {
+        variant_file(model, name): source
+        for name, outcome in variants.items()
+        for model, source in outcome.models.items()
+    }
+
+
+def _record(
+    staging: Path,
+    name: VariantName,
+    outcome: VariantOutcome,
+    golden: Sequence[GoldenSample],
+    views: Mapping[ViewName, ViewSpec],
+) -> VariantRecord:
+    files = {model: variant_file(model, name) for model in outcome.models}
+    cosines = [
+        float(_embed(staging, files[views[one.view].model_file], views[one.view], one.file)
+              @ np.asarray(one.embedding))
+        for one in golden if files
+    ]  # fmt: skip
+    lowest = 1 - GOLDEN_SLACK * (1 - min(cosines, default=1.0))
+    return VariantRecord(
+        written=bool(files),
+        reason=outcome.reason,
+        recall_gate=outcome.recall_gate,
+        measured=tuple(outcome.measured),
+        model_files=files,
+        golden_min_cosine=round(min(lowest, GOLDEN_MIN_COSINE), 6) if files else None,
     )
 
 

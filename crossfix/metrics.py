@@ -4,6 +4,7 @@ Scores that favour a broken model are refused: ties count against the model, NaN
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+PercentRule = Literal["floor", "floor_plus_one", "ceil", "round_plus_one"]
 
 POSITIVE_RADIUS_SHARE = 0.35  # with half-overlapping tiles some centre is always this near
 
@@ -24,6 +27,9 @@ def _checked(scores: ArrayLike) -> Float64:
 
 def ranks_of_first_positive(scores: ArrayLike, positives: ArrayLike) -> Int64:
     """Zero-based rank of each query's best positive; ties count against the model.
+
+    The plain definition, for scores that are all in memory; `crossfix.ranking.rank_queries` gives
+    the same for large galleries.
 
     Args:
         scores: (Q, N), higher is more similar.
@@ -49,6 +55,35 @@ def recall_at_k(ranks: ArrayLike, k: int) -> float:
     return float((values < k).mean()) if len(values) else 0.0
 
 
+def percent_cutoff(size: int, rule: PercentRule) -> int:
+    """The k of R@1% in a gallery of this size. Published codes differ.
+
+    Args:
+        rule: `floor`: N // 100 (Sample4Geo, TransGeo, SAFA on CVUSA; 0 below 100 items);
+            `floor_plus_one`: int(0.01 N) + 1 (HER, SAFA on CVACT, VIGOR's own code);
+            `ceil`: zero-based rank < 0.01 N (spatial-transformer successors of SAFA);
+            `round_plus_one`: zero-based CMC at round(0.01 N) (University-1652; halves to even).
+    """
+    return {
+        "floor": size // 100,
+        "floor_plus_one": size // 100 + 1,
+        "ceil": -(-size // 100),
+        "round_plus_one": round(0.01 * size) + 1,
+    }[rule]
+
+
+def share_within(errors_m: ArrayLike, radius_m: float) -> float:
+    """Share of errors of at most the radius, 0..1; 0 for no errors.
+
+    Raises:
+        ValueError: an error is NaN.
+    """
+    values = np.asarray(errors_m, np.float64)
+    if np.isnan(values).any():
+        raise ValueError("errors hold NaN")
+    return float((values <= radius_m).mean()) if len(values) else 0.0
+
+
 def average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
     """Area under precision-recall by trapezoids (Oxford buildings protocol, as University-1652).
 
@@ -61,7 +96,12 @@ def average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
     """
     values, mask = _checked(scores), np.asarray(positives, np.bool_)
     order = np.lexsort((mask, -values))
-    hits = np.flatnonzero(mask[order])
+    return average_precision_of_hits(np.flatnonzero(mask[order]))
+
+
+def average_precision_of_hits(hits: ArrayLike) -> float:
+    """The same from the zero-based ranks of all positives, ascending; 0 for none."""
+    hits = np.asarray(hits, np.int64)
     if not len(hits):
         return 0.0
     found = np.arange(1, len(hits) + 1)

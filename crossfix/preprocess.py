@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from crossfix.bilinear import resize_sampled
 from crossfix.errors import InvalidParameter
 from crossfix.images import Photo, UInt8
 from crossfix.panorama import place_on_canvas, roll_to_north
@@ -137,10 +138,12 @@ def center_crop(pixels: UInt8, aspect: float) -> UInt8:
 
 
 def resize(pixels: UInt8, view: ViewSpec) -> UInt8:
-    """To the view's size with Pillow's antialiased filter."""
+    """To the view's size with Pillow's antialiased filter, or by plain sampling."""
     size = (view.width_px, view.height_px)
     if pixels.shape[1::-1] == size:
         return np.ascontiguousarray(pixels)
+    if view.interpolation == "sampled_bilinear":
+        return resize_sampled(pixels, height_px=view.height_px, width_px=view.width_px)
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
     resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
         size, filters[view.interpolation], reducing_gap=3.0

@@ -11,6 +11,10 @@ QUERY_VIEWS: tuple[ViewName, ...] = ("ground", "drone")
 
 Rgb = tuple[float, float, float]
 
+# `sampled_bilinear` reads four pixels whatever the reduction, as OpenCV does and official
+# Sample4Geo weights expect; the others average over all pixels (Pillow).
+Interpolation = Literal["bicubic", "bilinear", "sampled_bilinear"]
+
 
 class ViewSpec(StrictModel):
     """How images of one view become the encoder's input.
@@ -38,7 +42,7 @@ class ViewSpec(StrictModel):
     elevation_bottom_deg: float | None = Field(default=None, ge=-90, lt=90)
     mean: Rgb
     std: Rgb
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    interpolation: Interpolation = "bicubic"
     heading: Literal["north_up", "north_centre", "any"]
 
     @model_validator(mode="after")
@@ -50,6 +54,17 @@ class ViewSpec(StrictModel):
         elif top is not None or bottom is not None:
             raise ValueError("an elevation range is only for panorama_canvas")
         return self
+
+    @property
+    def decode_px(self) -> int | None:
+        """What the shorter side of a photo must have after decoding; None for the whole photo.
+
+        Averaging filters do not care whether a JPEG was decoded at half its size; four-pixel
+        sampling does.
+        """
+        if self.interpolation == "sampled_bilinear":
+            return None
+        return max(self.height_px, self.width_px)
 
     @property
     def elevation_deg(self) -> tuple[float, float]:

@@ -119,7 +119,7 @@ def _find(encoder: Encoder, gallery: Gallery, query: Query) -> _Found:
 def _embed(encoder: Encoder, query: Query) -> Float32:
     view = encoder.view(query.view)
     try:
-        photo = decode(query.path.read_bytes(), target_px=min(view.height_px, view.width_px))
+        photo = decode(query.path.read_bytes(), target_px=view.decode_px)
     except (OSError, ImageError) as problem:
         raise SourceError(
             f"query photo {query.path} cannot be read: {problem}",

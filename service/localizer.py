@@ -173,7 +173,7 @@ def decode_and_prepare(snapshot: Snapshot, query: PhotoQuery, limits: ImageLimit
     """Bytes to the encoder's input; JPEGs are decoded no larger than the view needs."""
     view = snapshot.encoder.view(query.view)
     started = time.perf_counter()
-    photo = decode(query.data, limits=limits, target_px=max(view.height_px, view.width_px))
+    photo = decode(query.data, limits=limits, target_px=view.decode_px)
     decoded = time.perf_counter()
     prepared = prepare(photo, view, heading_deg=query.heading_deg, hfov_deg=query.hfov_deg)
     return _Decoded(prepared, decoded - started, time.perf_counter() - decoded)

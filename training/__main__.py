@@ -1,76 +1,158 @@
-"""`python -m training`: train, evaluate, export."""
+"""`python -m training`: train, evaluate, export, import official weights, describe data sets."""
 
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from crossfix.errors import CrossfixError
-from training.checkpoint import validation_towns
-from training.commands import evaluate_run, train_run
-from training.evaluate import format_rows
-from training.export import MAX_ARTIFACT_BYTES, export_run
-from training.recipe import load_recipe
-from training.sample_world_data import find_towns, open_towns
+from crossfix.metrics import PercentRule
+from training.commands import (
+    describe_datasets,
+    evaluate_artifact,
+    evaluate_run,
+    export_to,
+    train_run,
+)
+from training.evaluation.table import format_rows
+from training.export.sample4geo_weights import ARCHITECTURE, IMAGE_SIZE, import_official
+from training.export.variants import RECALL_GATE
+from training.recipe import DatasetName
+from training.recipe_file import load_recipe
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     root = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     verbs = root.add_subparsers(dest="verb", required=True)
-    train = verbs.add_parser("train", help="train an encoder")
+    _add_train(verbs.add_parser("train", help="train an encoder"))
+    _add_evaluate(verbs.add_parser("evaluate", help="measure a run or an encoder artifact"))
+    _add_export(verbs.add_parser("export", help="write the encoder artifact of a run"))
+    _add_import(
+        verbs.add_parser("import-sample4geo", help="official weights to an encoder artifact")
+    )
+    datasets = verbs.add_parser("datasets", help="source, licence, counts, layout of data sets")
+    datasets.add_argument("name", nargs="?", choices=get_args(DatasetName))
+    return root
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--recipe", type=Path, required=True, help="YAML recipe")
-    train.add_argument("--data", type=Path, nargs="+", required=True, help="town folders")
+    train.add_argument("--data", type=Path, nargs="+", required=True, help="data set or towns")
     train.add_argument("--val", type=Path, nargs="+", default=[], help="towns to validate on")
     train.add_argument("--out", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
+    train.add_argument(
+        "--skip-unreadable", action="store_true",
+        help="read every image first; leave out, count and list those that are damaged",
+    )  # fmt: skip
     train.add_argument("--set", nargs="+", default=[], metavar="GROUP.KEY=VALUE", dest="overrides")
-    evaluate = verbs.add_parser("evaluate", help="measure an encoder on towns")
-    evaluate.add_argument("--checkpoint", type=Path, required=True, help="run folder")
-    evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="town folders")
-    evaluate.add_argument("--random-weights", action="store_true", help="the untrained control")
-    export = verbs.add_parser("export", help="write the encoder artifact")
+
+
+def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, help="run folder")
+    what.add_argument("--encoder", type=Path, help="encoder artifact; needs --recipe")
+    evaluate.add_argument("--recipe", type=Path, help="names the data set of an artifact")
+    evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="data set or towns")
+    evaluate.add_argument("--protocol", help="see `datasets NAME`; default: the usual one")
+    evaluate.add_argument("--weights", choices=("best", "last", "random"), default="best",
+                          help="of a run; random is the untrained control")  # fmt: skip
+    evaluate.add_argument("--cutoff", choices=get_args(PercentRule), help="rule of R@1%%")
+    evaluate.add_argument("--pictures", type=Path, help="folder for queries with their top 5")
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--checkpoint", type=Path, required=True, help="run folder")
     export.add_argument("--out", type=Path, required=True, help="encoder folder")
+    export.add_argument("--weights", choices=("best", "last"), default="best")
     export.add_argument(
         "--calibrate-on", type=Path, nargs="+", default=[], metavar="DIR",
         help="towns never trained on, for calibration, figures and golden samples; "
         "by default those the run was validated on",
     )  # fmt: skip
-    export.add_argument("--max-bytes", type=int, default=MAX_ARTIFACT_BYTES)
-    return root
+    export.add_argument(
+        "--data", type=Path, nargs="+", default=[], help="data set's folder, where it is not towns"
+    )
+    export.add_argument("--variants", nargs="+", choices=("fp16", "int8"), default=[])
+    export.add_argument("--recall-gate", type=float, default=RECALL_GATE,
+                        help="largest loss of R@1 and R@10 a variant may cost, 0..1")  # fmt: skip
+    export.add_argument("--max-bytes", type=int, help="refuse to write more than this")
+
+
+def _add_import(official: argparse.ArgumentParser) -> None:
+    official.add_argument("weights", type=Path, help="official .pth file")
+    official.add_argument(
+        "--dataset", required=True, choices=("cvusa", "cvact", "vigor", "university")
+    )
+    official.add_argument("--architecture", default=ARCHITECTURE)
+    official.add_argument(
+        "--image-size", type=int, default=IMAGE_SIZE, help="satellite side in pixels"
+    )
+    official.add_argument("--out", type=Path, required=True, help="encoder folder")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb; 0 only when its product exists."""
+    """Runs a verb; 0 only when its product exists, 1 for an error people can mend."""
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for exporter in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(exporter).setLevel(logging.WARNING)  # pages about every merged constant
     try:
-        print(_run(options))
+        print(_VERBS[options.verb](options))
     except CrossfixError as problem:
         print(f"error: {problem}{f'; {problem.hint}' if problem.hint else ''}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run(options: argparse.Namespace) -> str:
-    if options.verb == "train":
-        recipe = load_recipe(options.recipe, options.overrides)
-        done = train_run(recipe, options.data, options.val, options.out, resume=options.resume)
-        return "  ".join(f"{name} {value:.4g}" for name, value in done.items())
-    if options.verb == "evaluate":
-        rows = evaluate_run(options.checkpoint, options.data, random_weights=options.random_weights)
-        return format_rows(rows)
-    folders = options.calibrate_on or validation_towns(options.checkpoint)
-    towns = open_towns(find_towns(folders))
-    manifest = export_run(options.checkpoint, options.out, towns, max_bytes=options.max_bytes)
+def _train(options: argparse.Namespace) -> str:
+    recipe = load_recipe(options.recipe, options.overrides)
+    done = train_run(
+        recipe, options.data, options.val, options.out,
+        resume=options.resume, skip_unreadable=options.skip_unreadable,
+    )  # fmt: skip
+    return "  ".join(f"{name} {value:.4g}" for name, value in done.items())
+
+
+def _evaluate(options: argparse.Namespace) -> str:
+    asked = {"protocol": options.protocol, "cutoff": options.cutoff, "pictures": options.pictures}
+    if options.checkpoint:
+        rows = evaluate_run(options.checkpoint, options.data, weights=options.weights, **asked)
+    else:
+        recipe = load_recipe(options.recipe) if options.recipe else None
+        rows = evaluate_artifact(options.encoder, recipe, options.data, **asked)
+    return format_rows(rows)
+
+
+def _export(options: argparse.Namespace) -> str:
+    manifest = export_to(
+        options.checkpoint, options.out, calibrate_on=options.calibrate_on, data=options.data,
+        weights=options.weights, variants=options.variants, gate=options.recall_gate,
+        max_bytes=options.max_bytes,
+    )  # fmt: skip
     return f"{format_rows(manifest.evaluation)}\nwrote {options.out}, embedding space " + (
         manifest.embedding_space_id
     )
 
+
+def _import(options: argparse.Namespace) -> str:
+    manifest = import_official(
+        options.weights, options.dataset, options.out,
+        architecture=options.architecture, image_size=options.image_size,
+    )  # fmt: skip
+    return f"wrote {options.out}, embedding space {manifest.embedding_space_id}"
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+    "import-sample4geo": _import,
+    "datasets": lambda options: describe_datasets(options.name),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

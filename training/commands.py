@@ -1,99 +1,196 @@
 """What the command line's verbs do, without arguments parsing and printing."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from crossfix.encoder import Encoder
+from crossfix.encoder_manifest import EncoderManifest
 from crossfix.errors import DataError
 from crossfix.manifest import write_json_atomic
-from training.batches import PairSource
-from training.checkpoint import CHECKPOINT_FILE, load_run, load_run_record, save_recipe
-from training.embedding import torch_embedder
-from training.evaluate import evaluation_rows, score_towns
-from training.export import load_photos
-from training.loop import Trainer, Validate
-from training.model import CrossViewEncoder
-from training.recipe import Recipe
-from training.sample_world_data import find_towns, open_towns
+from crossfix.metrics import PercentRule
+from crossfix.variants import VariantName
+from training.datasets.card_text import card_text
+from training.datasets.cards import CARDS
+from training.datasets.registry import open_dataset
+from training.datasets.split import EvaluationSplit
+from training.datasets.towns import find_towns
+from training.embedding import EmbedImages, artifact_embedder, image_set_embedder
+from training.evaluation.picture import draw_top
+from training.evaluation.report import result_rows
+from training.export.artifact import export_run
+from training.export.data import split_data, town_data
+from training.loop.checkpoint import (
+    CHECKPOINT_FILE,
+    Weights,
+    load_run,
+    load_run_record,
+    save_recipe,
+    validation_towns,
+)
+from training.loop.trainer import Trainer
+from training.recipe import DatasetName, Recipe
+from training.run_data import CACHE, open_run_data
+from training.validation import evaluate_splits, validator
 
 LOGGER = logging.getLogger(__name__)
 
-CACHE = "cache"
-
-
-def split_towns(
-    data: Sequence[Path], val: Sequence[Path], recipe: Recipe
-) -> tuple[list[Path], list[Path]]:
-    """Town folders to train on and to validate on; no town is in both.
-
-    Raises:
-        DataError: nothing is left to train on, or a town is in both.
-    """
-    training, validation = find_towns(data), find_towns(val)
-    held = recipe.data.validation_towns
-    if not val and held:
-        training, validation = training[:-held], training[-held:]
-    both = {town.resolve() for town in training} & {town.resolve() for town in validation}
-    if val and both:
-        training = [town for town in training if town.resolve() not in both]
-    if not training:
-        raise DataError(
-            "no town is left to train on", hint="give more towns or set data.validation_towns to 0"
-        )
-    return training, validation
+PICTURED = 8  # queries per picture
 
 
 def train_run(
-    recipe: Recipe, data: Sequence[Path], val: Sequence[Path], run: Path, *, resume: bool
-) -> dict[str, Any]:
+    recipe: Recipe, data: Sequence[Path], val: Sequence[Path], run: Path, *, resume: bool,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Trains into a run folder.
 
     Raises:
-        DataError: bad data; a run is already there and `resume` is not set, or the reverse.
+        DataError: bad data; a run is already there and `resume` is not set.
     """
     exists = (run / CHECKPOINT_FILE).exists()
     if exists and not resume:
         raise DataError(f"{run} already holds a run", hint="pass --resume or name a new folder")
     if exists and load_run_record(run)["recipe"] != recipe.model_dump(mode="json"):
         LOGGER.warning("the recipe differs from the one %s was started with", run)
-    training, validation = split_towns(data, val, recipe)
+    opened = open_run_data(recipe, data, val, run, skip_unreadable=skip_unreadable)
     run.mkdir(parents=True, exist_ok=True)
-    save_recipe(run, recipe, validation=validation)
-    towns = open_towns(training)
-    source = PairSource(recipe, towns, load_photos(towns, recipe, run / CACHE))
-    validate = _validator(validation, recipe, run) if validation else None
-    trainer = Trainer(recipe, source, run, validate=validate)
+    save_recipe(run, recipe, validation=opened.validation_towns)
+    trainer = Trainer(
+        recipe, opened.tables, run,
+        validate=validator(opened.validation, recipe, run) if opened.validation else None,
+    )  # fmt: skip
     if resume and exists:
         trainer.resume()
     return trainer.train()
 
 
-def _validator(folders: Sequence[Path], recipe: Recipe, run: Path) -> Validate:
-    towns = open_towns(folders)
-    photos = load_photos(towns, recipe, run / CACHE)
+def evaluate_run(
+    run: Path, data: Sequence[Path], *, weights: Weights, protocol: str | None = None,
+    cutoff: PercentRule | None = None, pictures: Path | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Evaluation rows of a run, written into the run folder as well.
 
-    def validate(model: CrossViewEncoder) -> Mapping[str, float]:
-        embed = torch_embedder(model, precision=recipe.runtime.precision)
-        rows = evaluation_rows(list(score_towns(towns, photos, recipe, embed)), weights="trained")
-        pooled = [row for row in rows if row["town"] == "pooled" or len(towns) == 1]
-        return {
-            f"{row['view']}_{row['kind']}_{name}": row[name]
-            for row in pooled
-            for name in ("recall_at_1", "recall_at_10", "median_error_m")
-        }
-
-    return validate
-
-
-def evaluate_run(run: Path, data: Sequence[Path], *, random_weights: bool) -> list[dict[str, Any]]:
-    """Evaluation rows of a run on towns, written into the run folder as well."""
-    recipe, model = load_run(run, random_weights=random_weights)
-    towns = open_towns(find_towns(data))
-    photos = load_photos(towns, recipe, run / CACHE)
-    weights = "random" if random_weights else "trained"
-    scored = list(score_towns(towns, photos, recipe, torch_embedder(model)))
-    rows = evaluation_rows(scored, weights=weights)
-    write_json_atomic(run / f"evaluation-{weights}.json", {"towns": [t.name for t in towns],
-                                                           "rows": rows})  # fmt: skip
+    Raises:
+        DataError: no run there, or bad data.
+    """
+    recipe, model = load_run(run, weights=weights)
+    embed = image_set_embedder(
+        model, precision=recipe.runtime.precision, workers=recipe.runtime.workers
+    )
+    splits = _splits(recipe, data, protocol, cache=run / CACHE)
+    label = "random" if weights == "random" else "trained"
+    rows = _evaluate(splits, embed, recipe, label, cutoff=cutoff, pictures=pictures)
+    found = {"splits": [split.name for split in splits], "weights": weights, "rows": rows}
+    write_json_atomic(run / f"evaluation-{label}.json", found)
     return rows
+
+
+def evaluate_artifact(
+    encoder: Path, recipe: Recipe | None, data: Sequence[Path], *, protocol: str | None = None,
+    cutoff: PercentRule | None = None, pictures: Path | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Evaluation rows of an encoder artifact, e.g. of imported official weights.
+
+    Args:
+        recipe: names the data set and the mode; sizes and preprocessing are the artifact's.
+
+    Raises:
+        DataError: no recipe, or bad data.
+        EncoderError: the artifact cannot be used.
+    """
+    if recipe is None:
+        raise DataError(
+            "an artifact does not say which data set to evaluate it on",
+            hint="pass --recipe training/recipes/NAME.yaml",
+        )
+    loaded = Encoder.load(encoder, device="cpu")
+    splits = _splits(recipe_for_artifact(recipe, loaded.manifest), data, protocol, cache=None)
+    return _evaluate(
+        splits, artifact_embedder(loaded), recipe, "artifact", cutoff=cutoff, pictures=pictures
+    )
+
+
+def _splits(
+    recipe: Recipe, data: Sequence[Path], protocol: str | None, *, cache: Path | None
+) -> list[EvaluationSplit]:
+    towns = find_towns(data) if recipe.data.dataset == "sample_world" else []
+    dataset = open_dataset(recipe, [] if towns else data, validation=towns, cache=cache)
+    return dataset.evaluation(protocol or dataset.protocols[0])
+
+
+def _evaluate(
+    splits: Sequence[EvaluationSplit], embed: EmbedImages, recipe: Recipe, weights: str, *,
+    cutoff: PercentRule | None, pictures: Path | None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    results = evaluate_splits(splits, embed, recipe, cutoff=cutoff)
+    if pictures:
+        for result in results:
+            draw_top(result, pictures / f"{result.file_stem}.png", queries=PICTURED)
+    return result_rows(results, weights=weights)
+
+
+def recipe_for_artifact(recipe: Recipe, manifest: EncoderManifest) -> Recipe:
+    """The recipe with the views' sizes and preprocessing of an artifact.
+
+    Raises:
+        DataError: the artifact has no view that the recipe's data set asks for.
+    """
+    missing = {"satellite", *recipe.data.query_views} - set(manifest.views)
+    if missing:
+        raise DataError(
+            f"encoder {manifest.name} has no view {', '.join(sorted(missing))}",
+            hint="choose a recipe whose data.query_views it has",
+        )
+    tile = manifest.views["satellite"]
+    changed: dict[str, Any] = {
+        "tile_px": tile.height_px, "mean": tile.mean, "std": tile.std,
+        "interpolation": tile.interpolation,
+    }  # fmt: skip
+    if ground := manifest.views.get("ground"):
+        changed |= {
+            "ground_height_px": ground.height_px,
+            "ground_width_px": ground.width_px,
+            "ground_elevation_top_deg": ground.elevation_top_deg or 90.0,
+            "ground_elevation_bottom_deg": ground.elevation_bottom_deg or -90.0,
+        }
+    if drone := manifest.views.get("drone"):
+        changed["drone_px"] = drone.height_px
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update=changed)})
+
+
+def export_to(
+    run: Path, out: Path, *, calibrate_on: Sequence[Path], data: Sequence[Path],
+    weights: Literal["best", "last"], variants: Sequence[VariantName], gate: float,
+    max_bytes: int | None,
+) -> EncoderManifest:  # fmt: skip
+    """Writes the encoder artifact of a run.
+
+    Args:
+        calibrate_on: towns never trained on; by default those the run was validated on.
+        data: the data set's folder, for runs on other data than towns.
+
+    Raises:
+        DataError: no run there, or no data to measure on.
+        PublishError: the ONNX model differs from torch, or the artifact is too large.
+    """
+    recipe, _ = load_run(run, weights=weights)
+    if recipe.data.dataset == "sample_world":
+        towns = find_towns(calibrate_on or validation_towns(run))
+        exported = town_data(towns, recipe, run / CACHE)
+    elif data:
+        exported = split_data(open_dataset(recipe, data, cache=run / CACHE), recipe)
+    else:
+        raise DataError(
+            f"{run} was trained on {recipe.data.dataset}, which export measures it on",
+            hint="pass --data with the data set's folder",
+        )
+    return export_run(
+        run, out, exported, weights=weights, variants=variants, gate=gate, max_bytes=max_bytes
+    )
+
+
+def describe_datasets(name: DatasetName | None) -> str:
+    """Cards of all data sets, or of one: source, licence, counts, layout."""
+    chosen = [CARDS[name]] if name else list(CARDS.values())
+    return "\n\n".join(card_text(card) for card in chosen)

@@ -1,4 +1,4 @@
-"""The network: one timm backbone for all views, a projection, a learned temperature."""
+"""The network: one timm backbone for all views and a projection; apart, the temperature."""
 
 import math
 from typing import cast
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from crossfix.errors import RecipeError
 from training.recipe import LossRecipe, ModelRecipe
 
 PANORAMA_MIN_ASPECT = 1.5  # canvases are 2:1 or wider, tiles and drone photos about square
@@ -19,10 +20,10 @@ class CrossViewEncoder(nn.Module):
     Attributes:
         backbone: the timm network with pooled features.
         projection: linear map to the embedding, or identity.
-        logit_scale: natural logarithm of the inverse temperature of the loss.
+        embedding_dim: D, the length of a feature.
     """
 
-    def __init__(self, recipe: ModelRecipe, loss: LossRecipe) -> None:
+    def __init__(self, recipe: ModelRecipe) -> None:
         super().__init__()
         channels = 6 if recipe.orientation_maps else 3
         self.orientation_maps = recipe.orientation_maps
@@ -37,8 +38,6 @@ class CrossViewEncoder(nn.Module):
         dim = recipe.embedding_dim
         self.projection: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
         self.embedding_dim = dim or width
-        self.max_log_scale = math.log(loss.max_scale)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / loss.initial_temperature)))
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, h, w) normalised images to (N, D) features, not yet unit-norm."""
@@ -46,8 +45,37 @@ class CrossViewEncoder(nn.Module):
             images = torch.cat([images, orientation_maps(images)], dim=1)
         return cast(Tensor, self.projection(self.backbone(images)))
 
-    def scale(self) -> Tensor:
-        """The inverse temperature, at most the recipe's `max_scale`."""
+    def forget_activations(self) -> None:
+        """Switches gradient checkpointing on: activations are computed again when needed.
+
+        Raises:
+            RecipeError: this network cannot.
+        """
+        try:
+            self.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+        except (AttributeError, AssertionError, NotImplementedError) as problem:
+            raise RecipeError(
+                f"{type(self.backbone).__name__} has no gradient checkpointing",
+                hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
+            ) from problem
+
+
+class Temperature(nn.Module):
+    """The learned inverse temperature of the loss; no part of the network and of no export.
+
+    Attributes:
+        logit_scale: its natural logarithm.
+    """
+
+    def __init__(self, recipe: LossRecipe) -> None:
+        super().__init__()
+        self.max_log_scale = None if recipe.max_scale is None else math.log(recipe.max_scale)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / recipe.initial_temperature)))
+
+    def forward(self) -> Tensor:
+        """The inverse temperature, scalar; at most the recipe's `max_scale`, if that is set."""
+        if self.max_log_scale is None:
+            return self.logit_scale.exp()
         return self.logit_scale.clamp(max=self.max_log_scale).exp()
 
 

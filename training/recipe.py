@@ -1,19 +1,18 @@
-"""Training recipes: YAML files read into frozen records; every key is required, none is guessed."""
+"""Training recipes as frozen records: every key is required, none is guessed."""
 
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
-from crossfix.errors import RecipeError
 from crossfix.manifest import StrictModel
-from crossfix.view import Rgb, ViewName, ViewSpec
+from crossfix.view import Interpolation, Rgb, ViewName, ViewSpec
 
 MODEL_FILE = "encoder.onnx"
+
+Mode = Literal["correct", "paper"]
+DatasetName = Literal[
+    "sample_world", "cvusa", "cvact", "vigor_same_area", "vigor_cross_area", "university1652"
+]
 _SHARE = Field(ge=0, le=1)
 
 
@@ -35,22 +34,40 @@ class ModelRecipe(StrictModel):
     orientation_maps: bool
 
 
-class DataRecipe(StrictModel):
-    """What the views are, and how tiles are cut around the truth.
+class TownRecipe(StrictModel):
+    """How tiles are cut from the satellite images of `sample_world` towns.
 
     Attributes:
-        query_views: which kinds of photos are trained on.
         tile_offset_share: the truth lies uniformly in a disc of this many tile sides round the
             tile's centre.
         tile_scale_jitter: tiles are this share larger or smaller at random.
         validation_towns: towns held out of `--data` when no `--val` is given.
     """
 
-    query_views: tuple[ViewName, ...] = Field(min_length=1)
     tile_size_m: float = Field(gt=0)
-    tile_px: int = Field(gt=0)
     tile_offset_share: float = Field(ge=0, le=0.5)
     tile_scale_jitter: float = Field(ge=0, lt=1)
+    validation_towns: int = Field(ge=0)
+
+
+class DataRecipe(StrictModel):
+    """What data set is read, and what its views look like to the encoder.
+
+    Attributes:
+        dataset: which reader (`training.datasets.registry`).
+        query_views: which kinds of photos are trained on.
+        ground_kind: `panorama`, north in the centre; `street`: perspective, heading unknown.
+        ground_elevation_top_deg, ground_elevation_bottom_deg: what the panoramas show; not used
+            for `street`.
+        validation_share: of the training tiles, held out to choose the best weights by; towns
+            have `validation_towns` instead.
+        towns: for `sample_world` only, null for the others.
+    """
+
+    dataset: DatasetName
+    query_views: tuple[ViewName, ...] = Field(min_length=1)
+    tile_px: int = Field(gt=0)
+    ground_kind: Literal["panorama", "street"]
     ground_height_px: int = Field(gt=0)
     ground_width_px: int = Field(gt=0)
     ground_elevation_top_deg: float
@@ -58,12 +75,21 @@ class DataRecipe(StrictModel):
     drone_px: int = Field(gt=0)
     mean: Rgb
     std: Rgb
-    interpolation: Literal["bicubic", "bilinear"]
-    validation_towns: int = Field(ge=0)
+    interpolation: Interpolation
+    validation_share: float = Field(ge=0, lt=1)
+    towns: TownRecipe | None
+
+    @model_validator(mode="after")
+    def _towns_belong_to_the_sample_world(self) -> Self:
+        if (self.dataset == "sample_world") != (self.towns is not None):
+            raise ValueError("data.towns is for sample_world, which needs it; null for the others")
+        return self
 
 
-class AugmentationRecipe(StrictModel):
-    """Probabilities are per sample; `colour` draws are independent for photo and tile.
+class BatchedAugmentation(StrictModel):
+    """Our augmentation of whole batches; cheap enough for small images on a CPU.
+
+    Probabilities are per sample; colour draws are independent for photo and tile.
 
     Attributes:
         colour_strength: half-range of brightness, contrast, saturation, channel gains and gamma.
@@ -73,6 +99,7 @@ class AugmentationRecipe(StrictModel):
         drone_zoom_min: smallest share of a drone photo's side that a random crop keeps.
     """
 
+    kind: Literal["batched"]
     flip_probability: float = _SHARE
     rotate_probability: float = _SHARE
     colour_probability: float = _SHARE
@@ -89,10 +116,47 @@ class AugmentationRecipe(StrictModel):
     drone_zoom_min: float = Field(gt=0, le=1)
 
 
+class Sample4GeoAugmentation(StrictModel):
+    """The published augmentation, image by image at full parameters (official code, 2023).
+
+    Order: JPEG compression, resize, colour, blur or sharpen, one of two dropouts; then flip and
+    turn of both images in step. Ranges that the recipes never change live with the code.
+
+    Attributes:
+        rotate_probability: of a synchronous turn by 90, 180 or 270 degrees; 0 for drone data.
+        tile_random_turn: the tile alone is turned by a random multiple of 90 degrees
+            (University-1652, where drone photos have any heading).
+        jpeg_quality_min, jpeg_quality_max: of a recompression.
+        colour_strength: half-range of brightness, contrast, saturation and hue.
+        blur_or_sharpen_probability, dropout_probability: that one of the two is applied.
+        photo_grid_dropout_ratio, tile_grid_dropout_ratio: side of a hole over the grid's unit.
+    """
+
+    kind: Literal["sample4geo"]
+    flip_probability: float = _SHARE
+    rotate_probability: float = _SHARE
+    tile_random_turn: bool
+    jpeg_probability: float = _SHARE
+    jpeg_quality_min: int = Field(ge=1, le=100)
+    jpeg_quality_max: int = Field(ge=1, le=100)
+    colour_probability: float = _SHARE
+    colour_strength: float = Field(ge=0, le=0.5)
+    blur_or_sharpen_probability: float = _SHARE
+    dropout_probability: float = _SHARE
+    photo_grid_dropout_ratio: float = Field(gt=0, lt=1)
+    tile_grid_dropout_ratio: float = Field(gt=0, lt=1)
+
+
+AugmentationRecipe = Annotated[
+    BatchedAugmentation | Sample4GeoAugmentation, Field(discriminator="kind")
+]
+
+
 class SamplingRecipe(StrictModel):
     """How batches are put together (Sample4Geo, ICCV 2023, section 3.2).
 
     Attributes:
+        batch_size: pairs whose loss is taken together, over all processes.
         strategy: `random`; `gps`: geographic neighbours; `gps_then_dss`: neighbours by embedding
             similarity once there is a trained encoder.
         start_epoch: epochs of random batches before the strategy begins.
@@ -100,7 +164,7 @@ class SamplingRecipe(StrictModel):
         neighbour_range: how many neighbours are considered.
         refresh_every: epochs between similarity passes; the first `refresh_every` use GPS.
         exclude_within_m: photos nearer than this to each other never share a batch, because
-            their tiles show the same ground and are no negatives.
+            their tiles show the same ground and are no negatives; 0 keeps all.
     """
 
     batch_size: int = Field(ge=2)
@@ -113,27 +177,38 @@ class SamplingRecipe(StrictModel):
 
 
 class LossRecipe(StrictModel):
-    """Symmetric InfoNCE."""
+    """Symmetric InfoNCE.
+
+    Attributes:
+        max_scale: the inverse temperature never exceeds it; null lets it grow.
+    """
 
     label_smoothing: float = Field(ge=0, lt=1)
     initial_temperature: float = Field(gt=0)
-    max_scale: float = Field(gt=1)
+    max_scale: float | None = Field(gt=1)
 
 
 class OptimiserRecipe(StrictModel):
-    """AdamW; biases, norms and the temperature are not decayed."""
+    """AdamW.
+
+    Attributes:
+        decay_vectors: also decays norms, biases and the temperature, as the official code does.
+        clip_norm, clip_value: limits of the gradient's length and of each of its numbers, or null.
+    """
 
     lr: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
+    decay_vectors: bool
     beta2: float = Field(gt=0, lt=1)
-    clip_norm: float = Field(gt=0)
+    clip_norm: float | None = Field(gt=0)
+    clip_value: float | None = Field(gt=0)
 
 
 class ScheduleRecipe(StrictModel):
     """Linear warm-up, then a cosine down to `final_lr_share` of the rate."""
 
     epochs: int = Field(ge=1)
-    warmup_steps: int = Field(ge=0)
+    warmup_epochs: float = Field(ge=0)
     final_lr_share: float = _SHARE
 
 
@@ -141,27 +216,51 @@ class RuntimeRecipe(StrictModel):
     """Where and how it runs.
 
     Attributes:
-        max_minutes: a time budget the schedule is fitted into, or null.
+        threads: of torch on a CPU; 0 leaves torch's choice.
+        workers: processes that load images; 0 loads in the training process.
+        precision: of the network's arithmetic; weights and loss stay in fp32.
+        gradient_checkpointing: forgets activations and computes them again.
+        compile: `torch.compile` of the network.
+        micro_batch: images that pass the network at once, per process; the loss is still taken
+            over the whole batch (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
+            under Memory Limited Setup"). Null: all at once.
+        max_minutes: a time budget the schedule is fitted into, or null. A run with a budget
+            depends on the machine's speed and is not repeatable to the last bit.
+        checkpoint_minutes: between checkpoints; one is also written after every epoch.
         ema_decay: of the averaged weights that are evaluated and exported, or null.
         collapse_after_steps: the loss must have left ln(batch) by then; 0 switches the guard off.
+        log_every_steps: a line of metrics after so many steps.
+        pictured_queries: queries drawn with their five best tiles at every evaluation.
     """
 
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=0)
-    precision: Literal["bf16", "fp32"]
+    workers: int = Field(ge=0)
+    precision: Literal["bf16", "fp16", "fp32"]
     channels_last: bool
+    gradient_checkpointing: bool
+    compile: bool
+    micro_batch: int | None = Field(gt=0)
     max_minutes: float | None = Field(gt=0)
     checkpoint_minutes: float = Field(gt=0)
     evaluate_every: int = Field(ge=0)
     ema_decay: float | None = Field(ge=0, lt=1)
     collapse_after_steps: int = Field(ge=0)
+    log_every_steps: int = Field(ge=1)
+    pictured_queries: int = Field(ge=0)
 
 
 class Recipe(StrictModel):
-    """Everything that decides a training run, besides the data."""
+    """Everything that decides a training run, besides the data.
+
+    Attributes:
+        mode: `paper` reproduces the official code's behaviour where it is mistaken, `correct`
+            does it right; `docs/training.md` has the table of differences.
+    """
 
     name: str
+    mode: Mode
     model: ModelRecipe
     data: DataRecipe
     augmentation: AugmentationRecipe
@@ -170,6 +269,13 @@ class Recipe(StrictModel):
     optimiser: OptimiserRecipe
     schedule: ScheduleRecipe
     runtime: RuntimeRecipe
+
+    @property
+    def towns(self) -> TownRecipe:
+        """The town group; only for recipes of `sample_world`."""
+        if self.data.towns is None:
+            raise ValueError(f"recipe {self.name} is not of sample_world")
+        return self.data.towns
 
     def views(self) -> dict[ViewName, ViewSpec]:
         """The preprocessing of the satellite view and of each query view."""
@@ -183,6 +289,11 @@ class Recipe(StrictModel):
         )  # fmt: skip
 
     def _ground(self) -> ViewSpec:
+        if self.data.ground_kind == "street":
+            return self._spec(
+                "ground", self.data.ground_height_px, self.data.ground_width_px,
+                projection="oblique", fit="center_crop", heading="any",
+            )  # fmt: skip
         return self._spec(
             "ground", self.data.ground_height_px, self.data.ground_width_px,
             projection="equirectangular", fit="panorama_canvas", heading="north_centre",
@@ -201,97 +312,3 @@ class Recipe(StrictModel):
             view=view, model_file=MODEL_FILE, height_px=height_px, width_px=width_px,
             mean=self.data.mean, std=self.data.std, interpolation=self.data.interpolation, **rest,
         )  # fmt: skip
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe file.
-
-    Args:
-        path: a YAML file with all keys of `Recipe`.
-        overrides: `group.key=value`, values in YAML spelling.
-
-    Raises:
-        RecipeError: not readable, an unknown or missing key, or an impossible value.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as problem:
-        raise RecipeError(
-            f"recipe {path} cannot be read as YAML", hint="give an existing recipe file"
-        ) from problem
-    if not isinstance(content, dict):
-        raise RecipeError(f"recipe {path} is not a mapping", hint="start from recipes/demo.yaml")
-    for override in overrides:
-        _apply_override(content, override)
-    return recipe_of(content, source=str(path))
-
-
-def recipe_of(content: Mapping[str, Any], *, source: str) -> Recipe:
-    """Checks a mapping and freezes it.
-
-    Raises:
-        RecipeError: naming the first wrong key.
-    """
-    try:
-        return Recipe.model_validate(dict(content))
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        what = {"missing": "is missing", "extra_forbidden": "is not known"}.get(
-            first["type"], f"is wrong: {first['msg']}"
-        )
-        raise RecipeError(
-            f"recipe {source}: key {key} {what}", hint="compare with recipes/demo.yaml"
-        ) from problem
-
-
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
-    *groups, key = name.split(".")
-    target: Any = content
-    for group in groups:
-        target = target.get(group) if isinstance(target, dict) else None
-    if not separator or not isinstance(target, dict):
-        raise RecipeError(
-            f"override {override!r} names no key of the recipe", hint="write group.key=value"
-        )
-    target[key] = yaml.load(text, _NumberLoader)
-
-
-class _NumberLoader(yaml.SafeLoader):
-    """YAML 1.1 reads 3e-3 as text; people who type it mean a number."""
-
-
-_NumberLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)  # fmt: skip
-
-
-def run_record(recipe: Recipe) -> dict[str, Any]:
-    """The resolved recipe with the code's revision and the libraries' versions, as JSON."""
-    libraries = ("torch", "timm", "numpy", "pillow", "onnx", "onnxruntime")
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "revision": git_revision(),
-        "libraries": dict(_versions(libraries)),
-    }
-
-
-def git_revision() -> str:
-    """The checkout's commit, with `-dirty` when files differ; `unknown` outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _versions(names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for name in names:
-        try:
-            yield name, version(name)
-        except ModuleNotFoundError:
-            yield name, "absent"

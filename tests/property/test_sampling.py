@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfix.errors import DataError
-from training.neighbours import conflicts_within, nearest_in_embedding, nearest_on_ground
-from training.sampling import ViewItems, epoch_batches
+from training.sampling.batches import ViewItems, epoch_batches
+from training.sampling.neighbours import conflicts_within, nearest_in_embedding, nearest_on_ground
 
 
 def positions(seed, count, side_m=1000.0):

@@ -3,10 +3,13 @@ import pytest
 
 from crossfix.metrics import (
     average_precision,
+    average_precision_of_hits,
     expected_calibration_error,
+    percent_cutoff,
     ranks_of_first_positive,
     recall_at_k,
     retrieval_report,
+    share_within,
 )
 
 
@@ -63,3 +66,36 @@ def test_report_states_chance():
     assert report["recall_at_10"] == 1
     assert report["chance_at_1"] == pytest.approx(0.02)
     assert report["chance_at_5"] == pytest.approx(1 - 0.98**5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "of_8884", "of_951", "of_51355", "of_90618", "of_100", "of_60"),
+    [
+        ("floor", 88, 9, 513, 906, 1, 0),
+        ("floor_plus_one", 89, 10, 514, 907, 2, 1),
+        ("ceil", 89, 10, 514, 907, 1, 1),
+        ("round_plus_one", 90, 11, 515, 907, 2, 2),
+    ],
+)
+def test_percent_cutoffs_of_the_published_galleries(
+    rule, of_8884, of_951, of_51355, of_90618, of_100, of_60
+):
+    sizes = {8884: of_8884, 951: of_951, 51355: of_51355, 90618: of_90618, 100: of_100, 60: of_60}
+    assert {size: percent_cutoff(size, rule) for size in sizes} == sizes
+
+
+def test_the_ceil_rule_is_a_rank_below_one_percent():
+    for size in (1, 99, 100, 101, 2900, 8884):
+        assert percent_cutoff(size, "ceil") == sum(100 * rank < size for rank in range(size))
+
+
+@pytest.mark.parametrize(("rank", "wanted"), [(1, 1.0), (2, 1 / 4), (3, 1 / 6), (10, 1 / 20)])
+def test_average_precision_of_one_match_at_a_rank(rank, wanted):
+    assert average_precision_of_hits([rank - 1]) == pytest.approx(wanted)
+
+
+def test_share_of_errors_within_a_radius():
+    assert share_within([1, 5, 5.1, 30], 5) == 0.5
+    assert share_within([], 5) == 0
+    with pytest.raises(ValueError, match="NaN"):
+        share_within([1, np.nan], 5)

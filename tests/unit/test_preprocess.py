@@ -1,10 +1,13 @@
+"""Photos to encoder inputs: geometry, stated assumptions, resizing, normalisation."""
+
 import numpy as np
 import pytest
 
+from crossfix.bilinear import resize_sampled
 from crossfix.errors import InvalidParameter
 from crossfix.images import Photo
 from crossfix.panorama import fill_colour
-from crossfix.preprocess import fit_pixels, normalise, prepare
+from crossfix.preprocess import fit_pixels, normalise, prepare, resize
 from tests.view_specs import drone_view, ground_view
 
 GROUND = ground_view(105, 360)
@@ -112,3 +115,68 @@ def test_prepare_gives_the_tensor_of_the_view():
     prepared = prepare(Photo.of(panorama_with_stripe(0)), GROUND)
     assert prepared.tensor.shape == (3, 105, 360)
     assert np.isfinite(prepared.tensor).all()
+
+
+def formula_image():
+    """(9, 13, 3); the golden numbers below were taken of it with OpenCV 4.14."""
+    y, x, channel = np.mgrid[:9, :13, :3]
+    return ((y * 53 + x * 37 + channel * 91 + (y * x) % 7 * 29) % 256).astype(np.uint8)
+
+
+def sampled(view):
+    return view.model_copy(update={"interpolation": "sampled_bilinear"})
+
+
+def test_sampled_bilinear_is_opencv_inter_linear_exact():
+    found = resize_sampled(formula_image(), height_px=4, width_px=5)
+    assert found[..., 0].tolist() == [
+        [77, 157, 204, 124, 108],
+        [69, 118, 238, 105, 166],
+        [139, 109, 36, 162, 70],
+        [173, 138, 70, 157, 83],
+    ]
+    assert int(found.sum()) == 7621
+    larger = resize_sampled(formula_image(), height_px=6, width_px=20)
+    assert larger[4, :, 0].tolist() == [
+        75, 64, 53, 63, 72, 78, 46, 38, 48, 58, 68, 78, 63, 58, 68, 78, 73, 42, 43, 51,
+    ]  # fmt: skip
+    assert int(larger.sum()) == 45928
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (64, 64), (23, 200), (1, 1), (90, 31)])
+def test_sampled_bilinear_against_the_plain_formula(height, width):
+    source = np.random.default_rng(0).integers(0, 256, (31, 64, 3), dtype=np.uint8)
+    y = np.clip((np.arange(height) + 0.5) * 31 / height - 0.5, 0, 30)
+    x = np.clip((np.arange(width) + 0.5) * 64 / width - 0.5, 0, 63)
+    rows = [[np.interp(at, np.arange(31), source[:, c, k]) for at in y] for c in range(64)
+            for k in range(3)]  # fmt: skip
+    columns = np.array(rows).reshape(64, 3, height)
+    plain = np.array([[[np.interp(at, np.arange(64), columns[:, k, r]) for k in range(3)]
+                       for at in x] for r in range(height)])  # fmt: skip
+    found = resize_sampled(source, height_px=height, width_px=width)
+    assert found.shape == (height, width, 3)
+    # weights of whole 256ths move a value by at most 255/512 in each direction, then rounding
+    assert np.abs(found - plain).max() <= 1.5
+
+
+def test_sampled_bilinear_reads_four_pixels_and_the_others_average():
+    """Reduced four times, dark lines that lie between the samples are gone."""
+    lines = np.full((64, 64, 3), 255, np.uint8)
+    lines[::4] = 0
+    sampled_rows = resize(lines, sampled(drone_view(16)))
+    assert (sampled_rows == 255).all()
+    assert resize(lines, drone_view(16)).mean() < 230
+
+
+def test_sampled_bilinear_drives_squash_and_panorama():
+    view = sampled(GROUND)
+    pixels = np.random.default_rng(0).integers(0, 256, (360, 720, 3), dtype=np.uint8)
+    canvas, _ = fit_pixels(Photo.of(pixels), view, heading_deg=0)
+    cut = pixels[180 - 45 * 2 : 180 + 60 * 2]
+    np.testing.assert_array_equal(canvas, resize_sampled(cut, height_px=105, width_px=360))
+
+
+def test_an_image_of_the_right_size_is_not_sampled_again():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resize(pixels, sampled(DRONE)), pixels)
+    np.testing.assert_array_equal(resize_sampled(pixels, height_px=64, width_px=64), pixels)

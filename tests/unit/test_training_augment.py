@@ -6,8 +6,14 @@ import torch
 
 from crossfix.preprocess import normalise
 from crossfix.view import ViewSpec
-from training.augment import Pair, augment_pair, flip_pair, normalise_batch, rotate_pair
-from training.batches import to_tensor
+from training.augmentation.batched import (
+    Pair,
+    augment_pair,
+    flip_pair,
+    normalise_batch,
+    rotate_pair,
+)
+from training.datasets.town_pairs import to_tensor
 from training.recipe import AugmentationRecipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

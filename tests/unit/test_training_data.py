@@ -1,20 +1,24 @@
 """Towns: tables, tiles round the truth, the photo cache, the split by town."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import training
+from crossfix.bilinear import resize_sampled
 from crossfix.errors import DataError
+from crossfix.geodesy import distance_m
 from tests.tiny_towns import write_town
-from training.batches import PairSource, disc_offsets
-from training.commands import split_towns
-from training.export import load_photos
-from training.photo_cache import load_view
-from training.recipe import load_recipe
-from training.sample_world_data import find_towns, open_town, open_towns
-from training.sampling import Batch
+from training.datasets.photo_cache import load_view
+from training.datasets.sample_world import TOWN_SPACING_M, SampleWorld
+from training.datasets.satellite_image import SatelliteImage, cut_tiles
+from training.datasets.town_images import TownGrid, disc_offsets
+from training.datasets.towns import find_towns, open_town, open_towns
+from training.recipe_file import load_recipe
+from training.run_data import split_towns
 
 RECIPE = load_recipe(Path(training.__file__).parent / "recipes" / "tiny.yaml")
 
@@ -83,32 +87,115 @@ def test_clamp_moves_tiles_inside_the_image(folder):
     np.testing.assert_array_equal(moved, [[20, 150], [290, 290]])
 
 
+def test_four_sample_tiles_skip_pixels_where_others_average(folder):
+    image = open_town(folder / "a").satellite
+    same = [image.tile(100, 60, side_px=32, out_px=32, resampling=how)
+            for how in ("sampled_bilinear", "bilinear")]  # fmt: skip
+    np.testing.assert_array_equal(same[0], same[1])
+    column = np.arange(300, dtype=np.uint8) % 2 * 255
+    stripes = replace(image, image=Image.fromarray(np.tile(column[None, :, None], (300, 1, 3))))
+    sampled = stripes.tile(100, 60, side_px=100, out_px=20, resampling="sampled_bilinear")
+    averaged = stripes.tile(100, 60, side_px=100, out_px=20, resampling="bilinear")
+    cut = np.asarray(stripes.image)[10:110, 50:150]
+    plain = resize_sampled(cut, height_px=20, width_px=20)
+    assert np.abs(sampled.astype(int) - plain).max() <= 1
+    assert set(np.unique(sampled)) <= {0, 255}
+    assert np.abs(averaged.astype(int) - 127).max() < 30
+
+
+def world(folder, *names, validation=()):
+    held = [folder / name for name in validation]
+    return SampleWorld.open(RECIPE, [folder / name for name in names], held, None)
+
+
 def test_training_tiles_hold_the_truth_within_the_offset(folder):
-    towns = open_towns(find_towns([folder]))
-    photos = load_photos(towns, RECIPE, None)["drone"]
-    source = PairSource(RECIPE, towns, {"drone": photos})
-    plain = source.tiles(photos, np.arange(len(photos)))
+    table = world(folder, "a", "b").training()["drone"]
+    photos, side = table.tiles.photos, RECIPE.towns.tile_size_m
     x, y = photos.xy_px[0]
-    side = RECIPE.data.tile_size_m
-    expected = towns[0].satellite.tile(x, y, side_px=side, out_px=32, resampling="bicubic")
-    np.testing.assert_array_equal(plain[0], expected)
-    shifted = source.tiles(photos, np.arange(len(photos)), rng=np.random.default_rng(0))
-    assert (shifted != plain).any(axis=(1, 2, 3)).all()
+    satellite = open_town(folder / "a").satellite
+    expected = satellite.tile(x, y, side_px=side, out_px=32, resampling="bicubic")
+    np.testing.assert_array_equal(table.tiles.read(0), expected)
+    shifted = [table.tiles.read(0, np.random.default_rng(seed)) for seed in (1, 2, 1)]
+    assert (shifted[0] != expected).any()
+    assert (shifted[0] != shifted[1]).any()
+    np.testing.assert_array_equal(shifted[0], shifted[2])
     radius = np.linalg.norm(disc_offsets(np.random.default_rng(0), 4000), axis=1)
     assert radius.max() <= 1
     assert np.median(radius) == pytest.approx(np.sqrt(0.5), abs=0.02)
 
 
-def test_batches_are_the_same_for_the_same_seed(folder):
-    towns = open_towns(find_towns([folder]))
-    source = PairSource(RECIPE, towns, load_photos(towns, RECIPE, None))
-    batch = Batch("ground", np.array([0, 5, 20]))
-    first, second, third = (source.batch(batch, seed=[1, step]) for step in (7, 7, 8))
-    assert first.photo.shape == (3, 3, 32, 128)
-    assert first.tile.shape == (3, 3, 32, 32)
-    assert (first.photo == second.photo).all()
-    assert (first.tile == second.tile).all()
-    assert not (first.tile == third.tile).all()
+def test_shifted_tiles_keep_to_offset_scale_and_town(folder, monkeypatch):
+    table = world(folder, "a").training()["drone"]
+    cuts = []
+    monkeypatch.setattr(
+        SatelliteImage, "tile", lambda _, x, y, **size: cuts.append((x, y, size["side_px"]))
+    )
+    rng = np.random.default_rng(0)
+    for i in range(len(table)):
+        for _ in range(100):
+            table.tiles.read(i, rng)
+    x, y, side = np.array(cuts).T
+    truth = np.repeat(table.tiles.photos.xy_px, 100, axis=0)
+    settings = RECIPE.towns
+    assert np.abs(side / settings.tile_size_m - 1).max() <= settings.tile_scale_jitter
+    apart = np.linalg.norm(np.stack([x, y], axis=1) - truth, axis=1) / side
+    inside = (truth > 60).all(axis=1) & (truth < 240).all(axis=1)
+    assert apart[inside].max() <= settings.tile_offset_share + 1e-9
+    assert np.median(apart[inside]) == pytest.approx(0.3 * np.sqrt(0.5), abs=0.03)
+    for place in (x, y):
+        assert (place - side / 2).min() >= -1e-9
+        assert (place + side / 2).max() <= 300 + 1e-9
+
+
+def test_training_pairs_are_photos_with_places_in_metres_town_by_town(folder):
+    tables = world(folder, "a", "b").training()
+    assert list(tables) == ["ground", "drone"]
+    ground = tables["ground"]
+    assert len(ground) == len(ground.tiles) == len(ground.positions) == 32
+    assert ground.queries.read(5).shape == (32, 128, 3)
+    assert ground.tiles.read(5).shape == (32, 32, 3)
+    assert ground.queries.name(16) == "b/panorama/0000.jpg"
+    np.testing.assert_array_equal(ground.reference, np.arange(32))
+    places = ground.positions.xy
+    assert places[:16].max() < 300
+    assert (places[16:, 0] // TOWN_SPACING_M == 1).all()
+
+
+def test_every_town_and_view_is_evaluated_on_its_grid(folder):
+    splits = world(folder, "a", validation=["b"]).evaluation("towns")
+    assert [(s.name, s.queries.spec.view) for s in splits] == [("b", "ground"), ("b", "drone")]
+    ground = splits[0]
+    assert set(ground.kinds) == {"panorama", "street"}
+    assert len(ground.gallery) == ground.percent_of == len(ground.gallery_positions) == 64
+    assert (ground.positives.counts() >= 1).all()
+    lon, lat = ground.query_positions.xy.T
+    tile_lon, tile_lat = ground.gallery_positions.xy.T
+    near = distance_m(lon[:, None], lat[:, None], tile_lon, tile_lat) <= 0.35 * 64
+    for i in range(len(lon)):
+        assert ground.positives.of(i).tolist() == np.flatnonzero(near[i]).tolist()
+
+
+def test_the_grid_is_cut_as_the_index_builder_does(folder):
+    town = open_town(folder / "a")
+    grid = TownGrid.over(town, RECIPE.views()["satellite"], 64.0)
+    centres = town.satellite.grid(64.0)
+    tiles = cut_tiles(town.satellite, centres, side_px=np.full(len(centres), 64.0), out_px=32,
+                      resampling="bicubic")  # fmt: skip
+    np.testing.assert_array_equal(np.stack([grid.read(i) for i in range(len(grid))]), tiles)
+
+
+def test_towns_given_for_nothing_else_are_evaluated(folder):
+    assert {split.name for split in world(folder, "a", "b").evaluation("towns")} == {"a", "b"}
+    with pytest.raises(DataError, match="no town was given"):
+        world(folder, validation=["b"]).training()
+    with pytest.raises(DataError, match="no protocol 'val'"):
+        world(folder, "a").evaluation("val")
+
+
+def test_a_view_without_photos_is_refused(tmp_path):
+    write_town(tmp_path / "flat", seed=1, drone=0, panoramas=3, street=0)
+    with pytest.raises(DataError, match="no usable drone photo"):
+        world(tmp_path, "flat").training()
 
 
 def load(folder, spec, cache, offset=0.3):

@@ -9,17 +9,13 @@ import training
 from crossfix.errors import DataError
 from crossfix.estimate import FEATURES, estimate
 from tests.tiny_towns import write_town
-from training.calibrate import calibrate, choose_limit, fit_logistic, fit_temperature
-from training.evaluate import (
-    build_gallery,
-    evaluation_rows,
-    format_rows,
-    score_towns,
-    top_candidates,
-)
-from training.export import load_photos
-from training.recipe import load_recipe
-from training.sample_world_data import find_towns, open_towns
+from training.datasets.photo_cache import load_view
+from training.datasets.registry import open_dataset
+from training.datasets.towns import find_towns, open_towns
+from training.evaluation.calibrate import calibrate, choose_limit, fit_logistic, fit_temperature
+from training.evaluation.report import evaluate_split, result_rows
+from training.evaluation.towns import build_gallery, score_photos, top_candidates
+from training.recipe_file import load_recipe
 
 TINY = Path(training.__file__).parent / "recipes" / "tiny.yaml"
 RECIPE = load_recipe(TINY, ["data.query_views=[drone]"])
@@ -35,7 +31,34 @@ def towns(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(towns):
-    return load_photos(towns, RECIPE, None)
+    spec = RECIPE.views()["drone"]
+    return {
+        "drone": load_view(
+            towns, spec, tile_size_m=RECIPE.towns.tile_size_m,
+            tile_offset_share=RECIPE.towns.tile_offset_share, cache=None,
+        )
+    }  # fmt: skip
+
+
+def scores_at_home(towns, photos, embed):
+    """Every photo against its own town's gallery, as the calibration scores them."""
+    galleries = [build_gallery(town, RECIPE, embed) for town in towns]
+    drone = photos["drone"]
+    found = embed(drone.pixels, drone.spec)
+    return [
+        score_photos(drone, drone.town == i, found, galleries[i], town.name, i)
+        for i, town in enumerate(towns)
+    ]
+
+
+def random_embedder(seed):
+    rng = np.random.default_rng(seed)
+
+    def embed(pixels, _spec):
+        found = rng.standard_normal((len(pixels), 16)).astype(np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    return embed
 
 
 class ByPlace:
@@ -45,7 +68,7 @@ class ByPlace:
         self.rng = np.random.default_rng(0)
         self.waves = self.rng.standard_normal((2, 256)) / 40
         self.phase = self.rng.uniform(0, 2 * np.pi, 256)
-        galleries = [town.satellite.grid(RECIPE.data.tile_size_m) for town in towns]
+        galleries = [town.satellite.grid(RECIPE.towns.tile_size_m) for town in towns]
         self.tiles = [self.of(xy, number) for number, xy in enumerate(galleries)]
         self.photos = self.of(photos["drone"].xy_px, photos["drone"].town)
         self.photos += noise * self.rng.standard_normal(self.photos.shape) / 16
@@ -61,32 +84,31 @@ class ByPlace:
         return found.astype(np.float32)
 
 
-def test_a_perfect_encoder_scores_high_and_a_random_one_at_chance(towns, photos):
-    perfect = list(score_towns(towns, photos, RECIPE, ByPlace(towns, photos, 0.0)))
-    rows = evaluation_rows(perfect, weights="trained")
-    pooled = next(row for row in rows if row["town"] == "pooled")
-    assert pooled["queries"] == sum(len(one.lon) for one in perfect)
-    assert pooled["recall_at_1"] > 0.95
-    assert pooled["median_error_m"] < 0.35 * RECIPE.data.tile_size_m
-
+def test_towns_score_high_with_a_perfect_encoder_and_at_chance_with_a_random_one(towns):
+    folders = [town.folder for town in towns]
+    splits = open_dataset(RECIPE, [], validation=folders).evaluation("towns")
     rng = np.random.default_rng(1)
 
-    def random(pixels, _spec):
-        found = rng.standard_normal((len(pixels), 16)).astype(np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+    def perfect(images):
+        # The tiles' and photos' places, one town after the other, through a Fourier map.
+        photos = getattr(images, "photos", None)
+        xy = images.centres_px if photos is None else photos.xy_px[images.chosen]
+        waves = np.random.default_rng(0).standard_normal((2, 256)) / 40
+        turned = xy @ waves
+        return np.float32(np.concatenate([np.cos(turned), np.sin(turned)], axis=1) / 16)
 
-    rows = evaluation_rows(list(score_towns(towns, photos, RECIPE, random)), weights="random")
-    pooled = next(row for row in rows if row["town"] == "pooled")
-    assert pooled["recall_at_1"] < 4 * pooled["chance_at_1"] + 0.05
-    assert "chance@1" in format_rows(rows)
+    def random(images):
+        return rng.standard_normal((len(images), 16)).astype(np.float32)
 
-
-def test_a_collapsed_encoder_finds_nothing(towns, photos):
-    def same(pixels, _spec):
-        return np.ones((len(pixels), 4), np.float32) / 2
-
-    for row in evaluation_rows(list(score_towns(towns, photos, RECIPE, same)), weights="trained"):
-        assert row["recall_at_10"] == 0
+    rows = {}
+    for label, embed in (("trained", perfect), ("random", random)):
+        results = [evaluate_split(split, embed) for split in splits]
+        found = result_rows(results, weights=label)
+        rows[label] = next(row for row in found if row["split"] == "pooled")
+    assert rows["trained"]["queries"] == sum(len(split.queries) for split in splits)
+    assert rows["trained"]["recall_at_1"] > 0.95
+    assert rows["trained"]["median_error_m"] < 0.35 * RECIPE.towns.tile_size_m
+    assert rows["random"]["recall_at_1"] < 4 * rows["random"]["chance_at_1"] + 0.05
 
 
 def test_calibration_makes_a_good_encoder_sure_at_home_and_not_abroad(towns, photos):
@@ -94,7 +116,7 @@ def test_calibration_makes_a_good_encoder_sure_at_home_and_not_abroad(towns, pho
     assert len(found.coefficients) == len(FEATURES)
     assert 0 < found.radius_share < 1
     embed = ByPlace(towns, photos, 0.3)
-    home = list(score_towns(towns, photos, RECIPE, embed))
+    home = scores_at_home(towns, photos, embed)
     abroad = photos["drone"].town != 0
     sure = [estimate(top_candidates(home[0], i), found).confidence for i in range(20)]
     strange = embed.photos[abroad].astype(np.float32) @ home[0].gallery.embeddings.T
@@ -108,14 +130,9 @@ def test_calibration_makes_a_good_encoder_sure_at_home_and_not_abroad(towns, pho
 
 
 def test_a_poor_encoder_gets_low_confidence(towns, photos):
-    rng = np.random.default_rng(4)
-
-    def random(pixels, _spec):
-        found = rng.standard_normal((len(pixels), 16)).astype(np.float32)
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
-
+    random = random_embedder(4)
     found = calibrate(towns, photos, RECIPE, random, data="test")["drone"]
-    scored = list(score_towns(towns, photos, RECIPE, random))
+    scored = scores_at_home(towns, photos, random)
     answers = [estimate(top_candidates(scored[0], i), found) for i in range(20)]
     assert np.median([answer.confidence for answer in answers]) < 0.2
     assert np.mean([answer.refused for answer in answers]) > 0.7
@@ -137,7 +154,7 @@ def test_logistic_regression_recovers_its_coefficients():
 
 
 def test_temperature_is_that_of_least_loss(towns, photos):
-    scored = list(score_towns(towns, photos, RECIPE, ByPlace(towns, photos, 0.3)))
+    scored = scores_at_home(towns, photos, ByPlace(towns, photos, 0.3))
     best = fit_temperature(scored)
 
     def loss(temperature):
@@ -160,6 +177,6 @@ def test_refusal_limit_is_the_lowest_with_the_asked_for_precision():
 
 def test_gallery_tiles_lie_in_the_image(towns):
     gallery = build_gallery(towns[0], RECIPE, lambda pixels, _spec: np.zeros((len(pixels), 2)))
-    half = RECIPE.data.tile_size_m / 2
+    half = RECIPE.towns.tile_size_m / 2
     assert gallery.xy_px.min() >= half
     assert gallery.xy_px.max() <= 300 - half

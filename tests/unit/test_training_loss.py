@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from training.loop.schedule import lr_share, progress_of, steps_per_epoch
 from training.loss import symmetric_info_nce
-from training.schedule import lr_share, progress_of
 
 
 def plain_info_nce(query, tile, scale, smoothing):
@@ -39,11 +39,33 @@ def test_collapsed_embeddings_cost_ln_of_the_batch():
 
 
 def test_rate_warms_up_and_anneals_to_the_final_share():
-    warm = [lr_share(step=s, progress=0.0, warmup_steps=4, final_share=0.0) for s in range(6)]
-    np.testing.assert_allclose(warm, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
-    half = lr_share(step=100, progress=0.5, warmup_steps=4, final_share=0.0)
-    end = lr_share(step=100, progress=1.0, warmup_steps=4, final_share=0.1)
-    assert (half, end) == (pytest.approx(0.5), pytest.approx(0.1))
+    def share(step, progress, warmup=4.0, final=0.0):
+        return lr_share(step=step, progress=progress, warmup_steps=warmup, total_steps=100,
+                        final_share=final)  # fmt: skip
+
+    warm = [share(step, step / 100) for step in range(5)]
+    np.testing.assert_allclose(warm, [0.2, 0.4, 0.6, 0.8, 1.0])
+    assert share(52, 0.52) == pytest.approx(0.5)  # half of what follows the warm-up
+    assert share(100, 1.0, final=0.1) == pytest.approx(0.1)
+    assert share(0, 0.0, warmup=0.0) == 1.0
+    assert share(3, 0.03, warmup=29.6) == pytest.approx(4 / 30.6)
+    assert share(10, 0.9, warmup=19.0) < share(10, 0.1, warmup=19.0)  # a budget nearly used up
+
+
+def test_rate_follows_the_published_schedule_after_warm_up():
+    """Cosine over the steps that follow the warm-up, as the official code's scheduler has it."""
+    warmup, total = 20, 200
+    for step in range(warmup, total):
+        expected = 0.5 * (1 + np.cos(np.pi * (step - warmup) / (total - warmup)))
+        found = lr_share(step=step, progress=step / total, warmup_steps=warmup, total_steps=total,
+                         final_share=0.0)  # fmt: skip
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_epoch_is_its_batches_or_on_paper_its_pairs_by_the_batch():
+    counts = {"batches": 7, "pairs": [1000, 130], "batch_size": 128}
+    assert steps_per_epoch(mode="correct", **counts) == 7
+    assert steps_per_epoch(mode="paper", **counts) == 8 + 2
 
 
 def test_progress_is_the_farther_of_steps_and_time():

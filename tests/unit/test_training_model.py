@@ -1,48 +1,32 @@
-"""The network: shapes, the temperature's limit, orientation maps, collapse guard, checkpoints."""
+"""The network and the temperature: shapes, limits, orientation maps, averaged weights."""
 
-import math
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
-import training
-from crossfix.errors import DataError, DeviceUnavailable
-from tests.tiny_towns import write_town
-from training.batches import PairSource
-from training.checkpoint import AveragedWeights, load_checkpoint
-from training.company import refresh_company
-from training.export import load_photos
-from training.loop import Trainer, TrainingCollapsed
-from training.model import CrossViewEncoder, ExportedEncoder, orientation_maps
-from training.optimiser import choose_device
-from training.recipe import load_recipe
-from training.sample_world_data import find_towns, open_towns
-
-TINY = Path(training.__file__).parent / "recipes" / "tiny.yaml"
-
-
-def tiny(*overrides):
-    return load_recipe(TINY, overrides)
+from crossfix.errors import RecipeError
+from tests.tiny_pairs import tiny
+from training.loop.average import AveragedWeights
+from training.loop.optimiser import build_optimiser, clip_gradients
+from training.model import CrossViewEncoder, ExportedEncoder, Temperature, orientation_maps
 
 
 @pytest.mark.parametrize("maps", ["true", "false"])
 def test_one_network_embeds_all_shapes_to_unit_length(maps):
     recipe = tiny(f"model.orientation_maps={maps}")
-    model = ExportedEncoder(CrossViewEncoder(recipe.model, recipe.loss)).eval()
+    model = ExportedEncoder(CrossViewEncoder(recipe.model)).eval()
     for height, width in ((32, 32), (32, 128), (64, 64)):
         found = model(torch.randn(3, 3, height, width))
         assert found.shape == (3, 16)
         torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
 
 
-def test_temperature_starts_as_asked_and_is_clamped():
-    recipe = tiny()
-    model = CrossViewEncoder(recipe.model, recipe.loss)
-    assert float(model.scale().detach()) == pytest.approx(1 / 0.07, rel=1e-5)
-    model.logit_scale.data.fill_(50.0)
-    assert float(model.scale().detach()) == pytest.approx(100.0, rel=1e-5)
+def test_temperature_starts_as_asked_and_is_limited_only_if_asked():
+    limited, free = Temperature(tiny().loss), Temperature(tiny("loss.max_scale=null").loss)
+    for temperature, largest in ((limited, 100.0), (free, 148.413)):
+        assert float(temperature().detach()) == pytest.approx(1 / 0.07, rel=1e-5)
+        temperature.logit_scale.data.fill_(5.0)
+        assert float(temperature().detach()) == pytest.approx(largest, rel=1e-5)
 
 
 def test_orientation_maps_point_north_at_the_top_and_in_the_canvas_centre():
@@ -55,79 +39,57 @@ def test_orientation_maps_point_north_at_the_top_and_in_the_canvas_centre():
     assert float(canvas[0, 0, 0, 96]) > 0.99  # three quarters along: east
 
 
+def test_forgetting_activations_changes_no_gradient():
+    torch.manual_seed(0)
+    model = CrossViewEncoder(tiny().model)
+    images, gradients = torch.randn(4, 3, 32, 32), []
+    for _ in range(2):
+        model.zero_grad()
+        model(images).square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        model.forget_activations()
+    for once, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(again, once)
+
+
+def test_a_network_that_cannot_forget_activations_is_refused():
+    model = CrossViewEncoder(tiny().model)
+    model.backbone = nn.Linear(2, 2)
+    with pytest.raises(RecipeError, match="Linear has no gradient checkpointing"):
+        model.forget_activations()
+
+
 def test_average_follows_without_decay_and_lags_with_it():
-    recipe = tiny()
-    model = CrossViewEncoder(recipe.model, recipe.loss)
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     follows, lags = AveragedWeights(model, None), AveragedWeights(model, 0.9)
-    start = float(model.logit_scale.detach())
-    model.logit_scale.data.add_(1.0)
+    start = model[0].bias.detach().clone()
+    model[0].bias.data.add_(1.0)
+    model[1].num_batches_tracked.add_(3)
     for average in (follows, lags):
         average.update(model, step=10_000)
-    assert float(follows.values["logit_scale"]) == pytest.approx(start + 1)
-    assert float(lags.values["logit_scale"]) == pytest.approx(start + 0.1, abs=1e-5)
+        assert int(average.values["1.num_batches_tracked"]) == 3
+    torch.testing.assert_close(follows.values["0.bias"], start + 1)
+    torch.testing.assert_close(lags.values["0.bias"], start + 0.1)
 
 
-def test_cuda_is_not_silently_replaced():
-    if torch.cuda.is_available():
-        pytest.skip("this machine has CUDA")
-    with pytest.raises(DeviceUnavailable):
-        choose_device("cuda")
-    assert choose_device("auto").type == "cpu"
+def test_vectors_are_decayed_only_if_asked():
+    model = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
+    plain = build_optimiser([model], tiny().optimiser)
+    assert [(len(g["params"]), g["weight_decay"]) for g in plain.param_groups] == [
+        (1, 0.03), (3, 0.0),
+    ]  # fmt: skip
+    every = build_optimiser([model], tiny("optimiser.decay_vectors=true").optimiser)
+    assert [(len(g["params"]), g["weight_decay"]) for g in every.param_groups] == [(4, 0.03)]
 
 
-def trainer_on(folder, recipe):
-    folder.mkdir(exist_ok=True)
-    write_town(folder / "town", seed=5, panoramas=0, street=0)
-    towns = open_towns(find_towns([folder / "town"]))
-    return Trainer(recipe, PairSource(recipe, towns, load_photos(towns, recipe, None)), folder)
+def test_gradients_are_limited_by_number_and_by_length():
+    weights = nn.Parameter(torch.zeros(2))
 
+    def clipped(*overrides):
+        weights.grad = torch.tensor([30.0, -4.0])
+        clip_gradients([weights], tiny(*overrides).optimiser)
+        return weights.grad.tolist()
 
-def test_a_collapsed_run_stops_with_its_name(tmp_path):
-    recipe = tiny("data.query_views=[drone]", "runtime.collapse_after_steps=3",
-                  "optimiser.lr=1e-12")  # fmt: skip
-    trainer = trainer_on(tmp_path, recipe)
-    trainer.model.projection.weight.data.zero_()
-    with pytest.raises(TrainingCollapsed, match="after 3 steps"):
-        trainer.train()
-
-
-def test_resuming_takes_the_very_steps_an_unbroken_run_takes(tmp_path):
-    recipe = tiny("data.query_views=[drone]", "sampling.strategy=random", "schedule.epochs=2")
-    whole = trainer_on(tmp_path / "whole", recipe)
-    whole.train()
-    first = trainer_on(tmp_path / "parts", recipe)
-    first._run_epoch()
-    first._save()
-    second = Trainer(recipe, first.source, first.run)
-    second.resume()
-    second.train()
-    for name, value in whole.model.state_dict().items():
-        torch.testing.assert_close(second.model.state_dict()[name], value, msg=name)
-
-
-def test_similarity_sampling_never_pairs_conflicts_and_needs_no_gps(tmp_path):
-    recipe = tiny("data.query_views=[drone]", "sampling.start_epoch=0")
-    trainer = trainer_on(tmp_path, recipe)
-    refresh = {"source": trainer.source, "recipe": recipe, "model": trainer.averaged_model}
-    by_distance = refresh_company(trainer.items, epoch=0, **refresh)
-    items = refresh_company(by_distance, epoch=1, **refresh)["drone"]
-    assert not np.array_equal(items.neighbours, by_distance["drone"].neighbours)
-    for i, row in enumerate(items.neighbours):
-        assert not set(row[row >= 0].tolist()) & set(items.conflicts[i])
-
-
-def test_a_damaged_or_absent_checkpoint_is_named(tmp_path):
-    with pytest.raises(DataError, match="no checkpoint"):
-        load_checkpoint(tmp_path)
-    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="damaged"):
-        load_checkpoint(tmp_path)
-
-
-def test_a_budget_ends_the_run_with_the_rate_annealed(tmp_path):
-    recipe = tiny("data.query_views=[drone]", "runtime.max_minutes=0.001",
-                  "schedule.epochs=10000", "runtime.evaluate_every=0")  # fmt: skip
-    done = trainer_on(tmp_path, recipe).train()
-    assert 0 < done["step"] < 10_000
-    assert math.isfinite(done["loss"])
-    assert (tmp_path / "checkpoint.pt").exists()
+    assert clipped("optimiser.clip_norm=null", "optimiser.clip_value=5") == [5.0, -4.0]
+    assert clipped("optimiser.clip_norm=null", "optimiser.clip_value=null") == [30.0, -4.0]
+    assert clipped("optimiser.clip_norm=5", "optimiser.clip_value=3") == [3.0, -3.0]

@@ -7,7 +7,8 @@ import yaml
 
 import training
 from crossfix.errors import RecipeError
-from training.recipe import load_recipe, run_record
+from training.recipe_file import load_recipe
+from training.run_record import run_record
 
 RECIPES = Path(training.__file__).parent / "recipes"
 
@@ -20,13 +21,67 @@ def test_shipped_recipes_are_complete(path):
     assert views["satellite"].height_px == recipe.data.tile_px
 
 
-def test_sample4geo_recipe_holds_the_published_settings():
-    recipe = load_recipe(RECIPES / "sample4geo.yaml")
+PUBLISHED = {  # (ground height, tile, epochs, warm-up epochs, strategy, seed)
+    "cvusa": (140, 384, 40, 1.0, "gps_then_dss", 42),
+    "cvact": (140, 384, 40, 1.0, "gps_then_dss", 1),
+    "vigor_same": (384, 384, 40, 1.0, "gps_then_dss", 1),
+    "vigor_cross": (384, 384, 40, 1.0, "gps_then_dss", 1),
+    "university1652": (140, 384, 1, 0.1, "random", 1),
+}
+
+
+@pytest.mark.parametrize("mode", ["correct", "paper"])
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_recipes_hold_the_published_settings(name, mode):
+    recipe = load_recipe(RECIPES / f"{name}{'_paper' if mode == 'paper' else ''}.yaml")
+    found = (
+        recipe.data.ground_height_px, recipe.data.tile_px, recipe.schedule.epochs,
+        recipe.schedule.warmup_epochs, recipe.sampling.strategy, recipe.runtime.seed,
+    )  # fmt: skip
+    assert recipe.mode == mode
+    assert found == PUBLISHED[name]
     assert recipe.model.name == "convnext_base.fb_in22k_ft_in1k_384"
     assert recipe.model.pretrained
-    assert (recipe.data.tile_px, recipe.sampling.batch_size) == (384, 128)
-    assert (recipe.optimiser.lr, recipe.loss.label_smoothing) == (1e-3, 0.1)
-    assert recipe.sampling.strategy == "gps_then_dss"
+    assert (recipe.sampling.batch_size, recipe.loss.label_smoothing) == (128, 0.1)
+    assert (recipe.sampling.neighbour_select, recipe.sampling.neighbour_range) == (64, 128)
+    assert (recipe.optimiser.lr, recipe.optimiser.weight_decay) == (1e-3, 0.01)
+    assert (recipe.optimiser.clip_value, recipe.loss.max_scale) == (100.0, None)
+    assert recipe.augmentation.flip_probability == 0.5
+
+
+def test_modes_differ_only_where_the_table_of_differences_says():
+    for name in PUBLISHED:
+        correct = load_recipe(RECIPES / f"{name}.yaml").model_dump()
+        paper = load_recipe(RECIPES / f"{name}_paper.yaml").model_dump()
+        differing = {
+            f"{group}.{key}" if isinstance(values, dict) else group
+            for group, values in correct.items()
+            for key in (values if isinstance(values, dict) else [None])
+            if (values[key] if key else values) != (paper[group][key] if key else paper[group])
+        }
+        assert differing <= {
+            "name", "mode", "data.interpolation", "data.validation_share",
+            "sampling.exclude_within_m", "runtime.precision",
+        }  # fmt: skip
+
+
+def test_a_recipe_extends_others_in_order(tmp_path):
+    (tmp_path / "a.yaml").write_text((RECIPES / "tiny.yaml").read_text())
+    (tmp_path / "b.yaml").write_text("loss: {label_smoothing: 0.3}\nname: b\n")
+    (tmp_path / "c.yaml").write_text("extends: [a.yaml, b.yaml]\nloss: {max_scale: 50}\n")
+    recipe = load_recipe(tmp_path / "c.yaml")
+    assert (recipe.name, recipe.loss.label_smoothing, recipe.loss.max_scale) == ("b", 0.3, 50)
+    assert recipe.loss.initial_temperature == 0.07
+    (tmp_path / "a.yaml").write_text("extends: c.yaml\n")
+    with pytest.raises(RecipeError, match="extends itself"):
+        load_recipe(tmp_path / "c.yaml")
+
+
+def test_another_kind_of_augmentation_replaces_the_whole_group(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(f"extends: {RECIPES / 'tiny.yaml'}\naugmentation: {{kind: sample4geo}}\n")
+    with pytest.raises(RecipeError, match=r"augmentation.*flip_probability is missing"):
+        load_recipe(path)
 
 
 def test_overrides_take_yaml_values():
@@ -57,6 +112,8 @@ def test_missing_and_unknown_keys_are_named(tmp_path):
 def test_impossible_values_and_broken_files_are_refused(tmp_path):
     with pytest.raises(RecipeError, match=r"optimiser\.lr"):
         load_recipe(RECIPES / "tiny.yaml", ["optimiser.lr=-1"])
+    with pytest.raises(RecipeError, match=r"data.*towns"):
+        load_recipe(RECIPES / "tiny.yaml", ["data.towns=null"])
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(RecipeError):
         load_recipe(tmp_path / "broken.yaml")
@@ -67,4 +124,4 @@ def test_impossible_values_and_broken_files_are_refused(tmp_path):
 def test_run_record_names_code_and_libraries():
     record = run_record(load_recipe(RECIPES / "tiny.yaml"))
     assert record["revision"]
-    assert {"torch", "timm", "numpy"} <= set(record["libraries"])
+    assert {"torch", "timm", "accelerate", "numpy"} <= set(record["libraries"])

@@ -1,0 +1,1 @@
+"""What is done to photo and tile at random, in step where it must be."""

@@ -1,0 +1,77 @@
+"""The augmentation of Sample4Geo (Deuser et al., ICCV 2023), one photo and its tile at a time.
+
+Parameters are those of the official code; its text was not used. Flip and turn are in step, all
+else is drawn for each image by itself.
+"""
+
+import numpy as np
+from numpy.random import Generator
+
+from crossfix.images import UInt8
+from crossfix.view import ViewName
+from training.augmentation.colour import jitter, recompress
+from training.augmentation.dropout import drop_grid, drop_holes
+from training.augmentation.filters import (
+    filter_image,
+    random_blur_kernel,
+    random_sharpen_kernel,
+)
+from training.recipe import Sample4GeoAugmentation
+
+
+def augment_sample(
+    photo: UInt8, tile: UInt8, recipe: Sample4GeoAugmentation, *, view: ViewName, rng: Generator
+) -> tuple[UInt8, UInt8]:
+    """Photo and tile changed at random, of their old sizes.
+
+    Args:
+        photo: (h, w, 3) uint8 of the view's size; panoramas have north in the centre column.
+        tile: (s, s, 3) uint8, north up.
+        view: ground photos are rolled when the tile is turned; drone photos stay as they are.
+        rng: all randomness comes from here.
+    """
+    if rng.random() < recipe.flip_probability:
+        photo, tile = photo[:, ::-1], tile[:, ::-1]
+    photo = augment_image(photo, recipe, grid_ratio=recipe.photo_grid_dropout_ratio, rng=rng)
+    tile = augment_image(tile, recipe, grid_ratio=recipe.tile_grid_dropout_ratio, rng=rng)
+    if recipe.tile_random_turn:
+        tile = np.rot90(tile, int(rng.integers(4)))
+    if rng.random() < recipe.rotate_probability:
+        photo, tile = turn_pair(photo, tile, turns=int(rng.integers(1, 4)), view=view)
+    return np.ascontiguousarray(photo), np.ascontiguousarray(tile)
+
+
+def augment_image(
+    pixels: UInt8, recipe: Sample4GeoAugmentation, *, grid_ratio: float, rng: Generator
+) -> UInt8:
+    """JPEG artefacts, colour, blur or sharpening, holes: what needs no step with another image.
+
+    Args:
+        pixels: (h, w, 3) uint8.
+        grid_ratio: a hole's side over the cell's when the holes form a grid.
+    """
+    pixels = np.ascontiguousarray(pixels)
+    if rng.random() < recipe.jpeg_probability:
+        low, high = recipe.jpeg_quality_min, recipe.jpeg_quality_max
+        pixels = recompress(pixels, quality=int(rng.integers(low, high, endpoint=True)))
+    if rng.random() < recipe.colour_probability:
+        pixels = jitter(pixels, strength=recipe.colour_strength, rng=rng)
+    if rng.random() < recipe.blur_or_sharpen_probability:
+        is_blur = rng.random() < 0.5
+        kernel = random_blur_kernel(rng) if is_blur else random_sharpen_kernel(rng)
+        pixels = filter_image(pixels, kernel)
+    if rng.random() < recipe.dropout_probability:
+        is_grid = rng.random() < 0.5
+        pixels = drop_grid(pixels, ratio=grid_ratio) if is_grid else drop_holes(pixels, rng)
+    return pixels
+
+
+def turn_pair(photo: UInt8, tile: UInt8, *, turns: int, view: ViewName) -> tuple[UInt8, UInt8]:
+    """Turns the world counter-clockwise by `turns` quarters, as `batched.rotate_pair` does.
+
+    What was north is west afterwards: the tile is rotated, a panorama rolled to the left by a
+    quarter of its width (rounded up, as published) for each turn.
+    """
+    if view == "ground":
+        photo = np.roll(photo, (-photo.shape[1] // 4) * turns, axis=1)
+    return photo, np.rot90(tile, turns)

@@ -1,0 +1,1 @@
+"""How well queries find their tiles, on every data set, and what the scores mean."""

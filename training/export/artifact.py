@@ -1,0 +1,155 @@
+"""A training run to an encoder artifact: ONNX, calibration, evaluation rows, golden samples."""
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from crossfix.encoder_manifest import EncoderManifest
+from crossfix.encoder_writer import EncoderDescription, write_encoder
+from crossfix.errors import PublishError
+from crossfix.estimate import Calibration
+from crossfix.variants import VariantName
+from crossfix.view import ViewName
+from training.embedding import image_set_embedder, torch_embedder
+from training.evaluation.calibrate import calibrate
+from training.evaluation.report import PositionEstimator, embed_once, evaluate_split, result_rows
+from training.export.data import ExportData, Golden
+from training.export.onnx_graph import OPSET, check_onnx, write_onnx
+from training.export.variants import RECALL_GATE, make_variants
+from training.loop.checkpoint import Weights, load_run, load_run_record
+from training.model import CrossViewEncoder
+from training.recipe import MODEL_FILE, Recipe
+
+LOGGER = logging.getLogger(__name__)
+
+LICENCE_WEIGHTS = "Apache-2.0"
+MAX_ARTIFACT_BYTES = 15_000_000
+
+
+def export_run(
+    run: Path, out: Path, data: ExportData, *, weights: Literal["best", "last"] = "best",
+    variants: Sequence[VariantName] = (), gate: float = RECALL_GATE,
+    max_bytes: int | None = MAX_ARTIFACT_BYTES,
+) -> EncoderManifest:  # fmt: skip
+    """Writes the encoder artifact of a run.
+
+    Args:
+        data: never trained on; with two or more towns the scores are calibrated.
+        weights: the best by the validation figure, or the last ones.
+        variants: of lower precision, written if their recall stays within `gate`.
+        max_bytes: the largest artifact that is written; None for any.
+
+    Raises:
+        DataError: no run there.
+        PublishError: the ONNX model differs from torch, or the artifact is too large.
+    """
+    recipe, model = load_run(run, weights=weights)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / MODEL_FILE
+        write_onnx(model, onnx, side_px=recipe.model.kwargs.get("img_size"))
+        inputs = data.inputs()
+        worst = check_onnx(model, onnx, recipe.views(), inputs)
+        LOGGER.info("torch and ONNX Runtime agree: smallest cosine %.7f", worst)
+        _refuse_too_large([onnx], data.golden, max_bytes)
+        made = make_variants(
+            onnx, recipe.views(), data.splits, inputs, names=variants, gate=gate
+        )  # fmt: skip
+        files = [onnx, *(file for outcome in made.values() for file in outcome.models.values())]
+        _refuse_too_large(files, data.golden, max_bytes)
+        calibration = _calibrate(data, recipe, model)
+        rows = measure(data, run, recipe, calibration, weights=weights)
+        return write_encoder(
+            out, _describe(run, recipe, model, data, rows), models={MODEL_FILE: onnx},
+            views=recipe.views(), calibration=calibration, golden_images=data.golden,
+            variants=made,
+        )  # fmt: skip
+
+
+def _refuse_too_large(files: Sequence[Path], golden: Golden, max_bytes: int | None) -> None:
+    size = sum(file.stat().st_size for file in files) + sum(
+        len(data) for _, data in golden.values()
+    )
+    if max_bytes is not None and size > max_bytes:
+        raise PublishError(
+            f"the artifact would have {size} bytes, more than {max_bytes}",
+            hint="use a smaller model or pass --max-bytes",
+        )
+
+
+def measure(
+    data: ExportData, run: Path, recipe: Recipe, calibration: Mapping[ViewName, Calibration], *,
+    weights: Weights = "best",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Evaluation rows of the run and, as a control, of the same network untrained."""
+    fitted = {view: one.temperature for view, one in calibration.items()}
+    rows: list[dict[str, Any]] = []
+    asked: dict[str, tuple[Weights, Mapping[ViewName, float]]] = {
+        "trained": (weights, fitted),
+        "random": ("random", {}),
+    }
+    for label, (chosen, temperatures) in asked.items():
+        _, model = load_run(run, weights=chosen)
+        embed = embed_once(image_set_embedder(_on_best_device(model)))
+        results = [
+            evaluate_split(
+                split, embed, mode=recipe.mode, estimator=_estimator(recipe, temperatures)
+            )
+            for split in data.splits
+        ]
+        rows += result_rows(results, weights=label)
+    return rows
+
+
+def _estimator(recipe: Recipe, temperatures: Mapping[ViewName, float]) -> PositionEstimator | None:
+    if recipe.data.towns is None:
+        return None
+    return PositionEstimator(recipe.towns.tile_size_m, temperatures)
+
+
+def _on_best_device(model: CrossViewEncoder) -> CrossViewEncoder:
+    return model.cuda() if torch.cuda.is_available() else model
+
+
+def _calibrate(
+    data: ExportData, recipe: Recipe, model: CrossViewEncoder
+) -> dict[ViewName, Calibration]:
+    if len(data.towns) < 2 or data.photos is None:
+        LOGGER.warning("fewer than two towns: the encoder is written without calibration")
+        return {}
+    names = ", ".join(town.name for town in data.towns)
+    return calibrate(
+        data.towns, data.photos, recipe, torch_embedder(model),
+        data=f"{data.licence}; towns not trained on: {names}; half the queries of other towns",
+    )  # fmt: skip
+
+
+def _describe(
+    run: Path, recipe: Recipe, model: CrossViewEncoder, data: ExportData,
+    rows: list[dict[str, Any]],
+) -> EncoderDescription:  # fmt: skip
+    record = load_run_record(run)
+    return EncoderDescription(
+        name=recipe.name,
+        architecture=f"{recipe.model.name} {recipe.model.kwargs}",
+        embedding_dim=model.embedding_dim,
+        opset=OPSET,
+        licence_weights=_licence_of_weights(recipe, data),
+        licence_data=data.licence,
+        recipe=record["recipe"],
+        revision=record["revision"],
+        evaluation=rows,
+    )
+
+
+def _licence_of_weights(recipe: Recipe, data: ExportData) -> str:
+    """Ours, unless the data or the weights that training began with are bound to other terms."""
+    others = [] if data.may_be_shared else [f"the data it was trained on ({data.licence})"]
+    if recipe.model.pretrained:
+        others.append(f"the pretrained {recipe.model.name} it began with")
+    if not others:
+        return LICENCE_WEIGHTS
+    return f"none granted here; subject to the terms of {' and of '.join(others)}"

@@ -1,0 +1,149 @@
+"""What an export needs besides weights: images to check, measure and calibrate with."""
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from crossfix.errors import DataError
+from crossfix.images import UInt8
+from crossfix.view import ViewName
+from training.datasets.photo_cache import ViewPhotos, load_view
+from training.datasets.registry import open_dataset
+from training.datasets.split import Dataset, EvaluationSplit, ImageSet
+from training.datasets.towns import Town, open_towns
+from training.export.procedural import procedural_golden
+from training.recipe import Recipe
+
+LOGGER = logging.getLogger(__name__)
+
+LICENCE_TOWNS = "synthetic: sample_world"
+INPUTS_PER_VIEW = 16
+GOLDEN_PER_VIEW = 2
+
+Golden = Mapping[str, tuple[ViewName, bytes]]  # name in the artifact -> view, JPEG or PNG
+
+
+@dataclass(frozen=True)
+class ExportData:
+    """Images never trained on.
+
+    Attributes:
+        splits: what figures and variants are measured on.
+        golden: images that go into the artifact.
+        licence: of the data, in words.
+        may_be_shared: what was trained on the data may be passed on under our own licence.
+        towns, photos: what scores are calibrated with; without towns there is no calibration.
+    """
+
+    splits: Sequence[EvaluationSplit]
+    golden: Golden
+    licence: str
+    may_be_shared: bool
+    towns: Sequence[Town] = ()
+    photos: Mapping[ViewName, ViewPhotos] | None = None
+
+    def inputs(self) -> dict[ViewName, UInt8]:
+        """Up to 16 preprocessed images (N, h, w, 3) of every view, spread over the first split."""
+        found: dict[ViewName, UInt8] = {}
+        for images in (part for split in self.splits for part in (split.queries, split.gallery)):
+            if images.spec.view not in found and len(images):
+                found[images.spec.view] = _some(images)
+        return found
+
+
+def _some(images: ImageSet) -> UInt8:
+    chosen = np.unique(np.linspace(0, len(images) - 1, INPUTS_PER_VIEW).round().astype(int))
+    return np.stack([images.read(int(i)) for i in chosen])
+
+
+def town_data(folders: Sequence[Path], recipe: Recipe, cache: Path | None) -> ExportData:
+    """Towns never trained on; with two or more of them the scores can be calibrated.
+
+    Raises:
+        DataError: no town, a damaged one, or a view without photos.
+    """
+    if not folders:
+        raise DataError(
+            "export needs photos for golden samples, but no town was given",
+            hint="give --calibrate-on town folders that were not trained on",
+        )
+    dataset = open_dataset(recipe, [], validation=folders, cache=cache)
+    towns = open_towns(folders)
+    splits = dataset.evaluation(dataset.protocols[0])
+    return ExportData(
+        splits=splits,
+        golden={**_golden_photos(towns, recipe), **_golden_tiles(splits[0].gallery)},
+        licence=LICENCE_TOWNS,
+        may_be_shared=True,
+        towns=towns,
+        photos=load_photos(towns, recipe, cache),
+    )
+
+
+def split_data(dataset: Dataset, recipe: Recipe, *, protocol: str | None = None) -> ExportData:
+    """The evaluation splits of a data set that is not of towns.
+
+    Its images belong to others and stay here: golden samples are computed images.
+
+    Raises:
+        DataError: no such protocol, or lists or images are missing.
+    """
+    LOGGER.warning(
+        "the encoder is written without calibration: that needs towns, and %s has none",
+        dataset.card.name,
+    )
+    return ExportData(
+        splits=dataset.evaluation(protocol or dataset.protocols[0]),
+        golden=procedural_golden(recipe.views()),
+        licence=f"{dataset.card.name}: {dataset.card.licence}",
+        may_be_shared=False,
+    )
+
+
+def load_photos(
+    towns: Sequence[Town], recipe: Recipe, cache: Path | None
+) -> dict[ViewName, ViewPhotos]:
+    """The photos of each query view.
+
+    Raises:
+        DataError: a view has no photo in any of the towns.
+    """
+    specs, photos = recipe.views(), {}
+    for view in recipe.data.query_views:
+        photos[view] = load_view(
+            towns, specs[view], tile_size_m=recipe.towns.tile_size_m,
+            tile_offset_share=recipe.towns.tile_offset_share, cache=cache,
+        )  # fmt: skip
+        if not len(photos[view]):
+            raise DataError(
+                f"the towns have no usable {view} photo",
+                hint="render some, or take the view out of data.query_views",
+            )
+    return photos
+
+
+def _golden_photos(towns: Sequence[Town], recipe: Recipe) -> dict[str, tuple[ViewName, bytes]]:
+    """A few photo files per view as they are, of different kinds where there are several."""
+    found: dict[str, tuple[ViewName, bytes]] = {}
+    for view in recipe.data.query_views:
+        rows = [photo for town in towns for photo in town.photos_of(view)]
+        kinds = sorted({row.kind for row in rows})
+        for i in range(min(GOLDEN_PER_VIEW, len(rows))):
+            wanted = [row for row in rows[i:] if row.kind == kinds[i % len(kinds)]]
+            row = (wanted or rows[i:])[0]
+            found[f"golden/{view}-{i}{row.path.suffix.lower()}"] = view, row.path.read_bytes()
+    return found
+
+
+def _golden_tiles(tiles: ImageSet) -> dict[str, tuple[ViewName, bytes]]:
+    found: dict[str, tuple[ViewName, bytes]] = {}
+    for i, tile in enumerate(_some(tiles)[:GOLDEN_PER_VIEW]):
+        buffer = io.BytesIO()
+        Image.fromarray(tile).save(buffer, "PNG")
+        found[f"golden/satellite-{i}.png"] = "satellite", buffer.getvalue()
+    return found

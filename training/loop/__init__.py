@@ -1,0 +1,1 @@
+"""The training loop: loading, the contrastive step, checkpoints, what people see of it."""

@@ -1,0 +1,74 @@
+"""Reasons to end a run early: a person's signal, and embeddings that are all alike."""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, ClassVar, Self
+
+from crossfix.errors import CrossfixError
+
+LOGGER = logging.getLogger(__name__)
+
+COLLAPSED_SHARE = 0.98
+REPEATED_WITHIN_S = 2.0  # launchers pass on to their processes what the terminal sent to all
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TrainingCollapsed(CrossfixError):
+    """All embeddings are alike: the loss stays at ln(batch)."""
+
+    code: ClassVar[str] = "training_collapsed"
+
+
+class TrainingStopped(CrossfixError):
+    """Somebody ended the run; everything is saved."""
+
+    code: ClassVar[str] = "training_stopped"
+
+
+def check_collapse(losses: Sequence[float], *, step: int, batch_size: int) -> None:
+    """Looks whether the loss has left that of guessing among `batch_size`.
+
+    Raises:
+        TrainingCollapsed: it has not.
+    """
+    mean = sum(losses) / len(losses) if losses else math.nan
+    if not mean < COLLAPSED_SHARE * math.log(batch_size):
+        raise TrainingCollapsed(
+            f"after {step} steps the loss is {mean:.3f}, that of guessing",
+            hint="lower optimiser.lr, raise schedule.warmup_epochs or use a larger batch",
+        )
+
+
+class StopRequest:
+    """Notes Ctrl-C and SIGTERM instead of dying of them; a later second one works as usual.
+
+    Attributes:
+        asked: one has come.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._asked_s = 0.0
+        self._former: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in list(self._former):
+            signal.signal(number, self._former.pop(number))
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if not self.asked:
+            self.asked, self._asked_s = True, time.monotonic()
+            LOGGER.warning("stopping after this step; once more ends the run without saving")
+        elif time.monotonic() - self._asked_s > REPEATED_WITHIN_S:
+            self.__exit__()
+            signal.raise_signal(number)

@@ -1,0 +1,1 @@
+"""Which pairs share a batch: conflicts, neighbours, similarity, and the filling of batches."""

@@ -1,0 +1,62 @@
+"""What happens at each evaluation during training: figures, and a picture per split."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from accelerate import PartialState
+
+from crossfix.metrics import PercentRule
+from training.datasets.split import EvaluationSplit
+from training.embedding import EmbedImages
+from training.evaluation.picture import draw_top
+from training.evaluation.report import (
+    ALL_KINDS,
+    PositionEstimator,
+    SplitResult,
+    embed_once,
+    evaluate_split,
+    overall_rows,
+    result_rows,
+)
+from training.loop.trainer import Validate
+from training.recipe import Recipe
+
+PICTURES = "pictures"
+LOGGED = ("recall_at_1", "recall_at_10", "median_error_m")
+
+
+def validator(splits: Sequence[EvaluationSplit], recipe: Recipe, run: Path) -> Validate:
+    """A function that evaluates an encoder on the splits; `selection` is the mean R@1."""
+
+    def validate(embed: EmbedImages, step: int) -> Mapping[str, float]:
+        results = evaluate_splits(splits, embed, recipe)
+        if recipe.runtime.pictured_queries and PartialState().is_main_process:
+            for result in results:
+                path = run / PICTURES / f"{step:07d}-{result.file_stem}.png"
+                draw_top(result, path, queries=recipe.runtime.pictured_queries)
+        overall = overall_rows(result_rows(results, weights="trained"))
+        figures = {
+            f"{row['view']}_{row['kind']}_{name}": float(row[name])
+            for row in overall
+            for name in LOGGED
+            if name in row
+        }
+        whole = [float(row["recall_at_1"]) for row in overall if row["kind"] == ALL_KINDS]
+        return {**figures, "selection": float(np.mean(whole))}
+
+    return validate
+
+
+def evaluate_splits(
+    splits: Sequence[EvaluationSplit], embed: EmbedImages, recipe: Recipe, *,
+    cutoff: PercentRule | None = None,
+) -> list[SplitResult]:  # fmt: skip
+    """Evaluates all splits as the recipe's mode says; towns with the weighted estimate too."""
+    towns = recipe.data.towns
+    estimator = PositionEstimator(towns.tile_size_m, {}) if towns else None
+    embed = embed_once(embed)
+    return [
+        evaluate_split(split, embed, mode=recipe.mode, cutoff=cutoff, estimator=estimator)
+        for split in splits
+    ]
