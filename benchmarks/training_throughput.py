@@ -80,8 +80,8 @@ def measure(
         "cpu_ms_per_pair": round(1e3 * loop.cpu_s_per_pair, 2),
         "plain_cpu_ms_per_pair": round(1e3 * plain.cpu_s_per_pair, 2),
         "loading_images_per_s": round(loading.images_per_s, 1),
-        "tflop_per_step": round(tflop, 4),
-        "tflop_per_s": round(per_s, 4),
+        "tflop_per_step": float(f"{tflop:.4g}"),
+        "tflop_per_s": float(f"{per_s:.4g}"),
         "share_of_peak": round(per_s / peak_tflops, 4) if peak_tflops else "",
     }
 

@@ -17,7 +17,7 @@ from crossfix.preprocess import normalise
 from crossfix.view import ViewSpec
 from training.augmentation.batched import normalise_batch
 from training.datasets.split import ImageSet
-from training.loop.loader import guarded, ignore_interrupts, to_float, unchanged
+from training.loop.loader import death_explained, leave_the_group, to_float, unchanged
 from training.model import CrossViewEncoder, ExportedEncoder
 
 Float32 = NDArray[np.float32]
@@ -58,7 +58,8 @@ def image_set_embedder(
         workers: loading processes; 0 reads in this process.
 
     Raises:
-        DataError: (when called) an image cannot be read; the message names it.
+        DataError: (when called) an image cannot be read, the message names it; or a loading
+            process died.
     """
     forward = _Forward(model, precision)
 
@@ -69,9 +70,10 @@ def image_set_embedder(
         stop = min(start + part, len(images))
         found = torch.zeros(part, model.embedding_dim, device=forward.device)
         done = 0
-        for loaded in _read_chunks(images, start, stop, workers):
-            found[done : done + len(loaded)] = forward(loaded, images.spec)
-            done += len(loaded)
+        with death_explained():
+            for loaded in _read_chunks(images, start, stop, workers):
+                found[done : done + len(loaded)] = forward(loaded, images.spec)
+                done += len(loaded)
         everything = gather(found) if processes > 1 else found
         rows: Float32 = everything[: len(images)].cpu().numpy()
         return rows
@@ -146,9 +148,9 @@ def _read_chunks(images: ImageSet, start: int, stop: int, workers: int) -> Itera
         batch_size=None,
         collate_fn=unchanged,
         num_workers=min(workers, max(0, len(chunks) - 1)),  # one chunk is not worth a process
-        worker_init_fn=ignore_interrupts,
+        worker_init_fn=leave_the_group,
     )
-    for loaded in guarded(iter(loader)):
+    for loaded in loader:
         if isinstance(loaded, CrossfixError):
             raise loaded
         yield loaded

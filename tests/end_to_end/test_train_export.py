@@ -34,10 +34,18 @@ def test_resumed_run_has_all_epochs_and_a_log(world):
     rows = [json.loads(line) for line in (world / "run" / "log.jsonl").read_text().splitlines()]
     validation = [row for row in rows if row["kind"] == "validation"]
     assert validation[-1]["epoch"] == 3
-    assert 0 <= validation[-1]["drone_drone_recall_at_10"] <= 1
+    assert 0 <= validation[-1]["drone_all_recall_at_10"] <= 1
+    assert 0 <= validation[-1]["selection"] <= 1
     record = json.loads((world / "run" / "recipe.json").read_text())
     assert record["recipe"]["schedule"]["epochs"] == 3
     assert record["libraries"]["torch"]
+
+
+def test_queries_with_their_best_tiles_are_drawn_at_every_evaluation(world):
+    names = [path.name for path in (world / "run" / "pictures").glob("*.png")]
+    steps = {name.partition("-")[0] for name in names}
+    assert len(steps) == 3
+    assert len(names) == 3 * 2 * 2, "a picture per evaluation, town and view"
 
 
 def test_a_run_is_not_overwritten_by_accident(world, capsys):
@@ -62,17 +70,19 @@ def test_exported_encoder_is_calibrated_and_measured_beside_random_weights(world
     assert set(manifest.calibration) == {"ground", "drone"}
     assert "town-2" in manifest.calibration["drone"].data
     assert {row["weights"] for row in manifest.evaluation} == {"trained", "random"}
-    assert {row["kind"] for row in manifest.evaluation} == {"drone", "panorama", "street", "all"}
+    assert {row["kind"] for row in manifest.evaluation} == {"panorama", "street", "all"}
     assert len(manifest.golden) == 6
 
 
 def test_evaluate_prints_a_table_and_writes_json(world, capsys):
     code = main(["evaluate", "--checkpoint", str(world / "run"), "--data", str(world / "val"),
-                 "--random-weights"])  # fmt: skip
+                 "--weights", "random", "--pictures",
+                 str(world / "pictures")])  # fmt: skip
     assert code == 0
-    assert "chance@1" in capsys.readouterr().out
+    assert "chance" in capsys.readouterr().out
     written = json.loads((world / "run" / "evaluation-random.json").read_text())
-    assert written["towns"] == ["town-2", "town-3"]
+    assert set(written["splits"]) == {"town-2", "town-3"}
+    assert len(list((world / "pictures").glob("*.png"))) == 4
 
 
 def test_too_large_an_artifact_is_not_written(world, capsys):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,20 @@ def end(process):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
+    """The folder of a run never killed, which goes on beside the tests until it is asked for."""
     folder = tmp_path_factory.mktemp("whole")
-    code, messages = end(start(folder))
-    assert code == 0, messages
-    assert len(rows(folder)) == STEPS
-    return folder
+    process = start(folder)
+
+    @cache
+    def finished():
+        code, messages = end(process)
+        assert code == 0, messages
+        assert len(rows(folder)) == STEPS
+        return folder
+
+    yield finished
+    process.kill()
+    process.wait()
 
 
 def assert_same_run(folder, whole):
@@ -73,21 +83,21 @@ def test_a_run_killed_again_and_again_takes_the_very_steps_of_one_never_killed(w
     code, messages = end(start(tmp_path, "runtime.workers=1"))
     assert code == 0, messages
     assert "resumed at step" in messages
-    assert_same_run(tmp_path, whole)
+    assert_same_run(tmp_path, whole())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_saves_says_so_and_the_run_can_go_on(whole, tmp_path, number):
-    process = start(tmp_path, "runtime.workers=1", "runtime.checkpoint_minutes=1000")
-    wait_for_step(process, tmp_path, 10)
-    os.killpg(process.pid, number)  # loading processes as well, as a terminal does
-    code, messages = end(process)
-    assert code == 1
-    step = rows(tmp_path)[-1]["step"]
-    assert messages.splitlines()[-1] == (
-        f"error: stopped at step {step} of {STEPS}; everything is saved"
-    )
-    assert "Traceback" not in messages
-    assert torch.load(tmp_path / "checkpoint.pt")["state"]["step"] == step
+def test_stop_signals_save_say_so_and_the_run_can_go_on(whole, tmp_path):
+    for number, step in ((signal.SIGINT, 8), (signal.SIGTERM, 25)):
+        process = start(tmp_path, "runtime.workers=1", "runtime.checkpoint_minutes=1000")
+        wait_for_step(process, tmp_path, step)
+        os.killpg(process.pid, number)  # loading processes as well, as a terminal does
+        code, messages = end(process)
+        assert code == 1
+        stopped_at = rows(tmp_path)[-1]["step"]
+        assert messages.splitlines()[-1] == (
+            f"error: stopped at step {stopped_at} of {STEPS}; everything is saved"
+        )
+        assert "Traceback" not in messages
+        assert torch.load(tmp_path / "checkpoint.pt")["state"]["step"] == stopped_at
     assert end(start(tmp_path))[0] == 0
-    assert_same_run(tmp_path, whole)
+    assert_same_run(tmp_path, whole())

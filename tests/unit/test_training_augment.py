@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from training.loop.loader import to_float
 
 from crossfix.preprocess import normalise
 from crossfix.view import ViewSpec
@@ -13,8 +14,7 @@ from training.augmentation.batched import (
     normalise_batch,
     rotate_pair,
 )
-from training.datasets.town_pairs import to_tensor
-from training.recipe import AugmentationRecipe
+from training.recipe import BatchedAugmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OFF = dict.fromkeys(
@@ -22,11 +22,11 @@ OFF = dict.fromkeys(
      "gray_probability", "blur_probability", "dropout_probability", "dropout_share",
      "limited_view_probability", "heading_noise_deg"), 0.0,
 ) | {"dropout_cells": 4, "limited_view_min_deg": 60, "limited_view_max_deg": 60,
-     "drone_zoom_min": 1.0}  # fmt: skip
+     "drone_zoom_min": 1.0, "kind": "batched"}  # fmt: skip
 
 
 def recipe(**on):
-    return AugmentationRecipe.model_validate(OFF | on)
+    return BatchedAugmentation.model_validate(OFF | on)
 
 
 def marker_pair(azimuth_deg, *, tile_px=64, width_px=128):
@@ -85,7 +85,7 @@ def test_unseen_canvas_keeps_its_colour_through_colour_changes():
     fill = (np.round(np.array(MEAN) * 255)).astype(np.uint8)
     pixels = np.random.default_rng(0).integers(0, 120, (4, 16, 64, 3)).astype(np.uint8)
     pixels[:, :, :20] = fill
-    pair = Pair(to_tensor(pixels), torch.rand(4, 3, 16, 16))
+    pair = Pair(to_float(torch.from_numpy(pixels), torch.device("cpu")), torch.rand(4, 3, 16, 16))
     changed = augment_pair(
         pair, recipe(colour_probability=1, colour_strength=0.5), view="ground", mean=MEAN,
         generator=torch.Generator().manual_seed(1),
@@ -123,5 +123,5 @@ def test_training_normalises_as_the_contract_does():
     spec = ViewSpec(view="drone", model_file="m", height_px=8, width_px=8, projection="oblique",
                     fit="center_crop", mean=MEAN, std=STD, heading="any")  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
-    ours = normalise_batch(to_tensor(pixels), MEAN, STD).numpy()
+    ours = normalise_batch(to_float(torch.from_numpy(pixels), torch.device("cpu")), MEAN, STD).numpy()
     np.testing.assert_allclose(ours, normalise(pixels, spec), atol=1e-5)

@@ -1,7 +1,11 @@
 """Batches to tensors: the same however they are loaded, errors as errors, embeddings in order."""
 
+import multiprocessing
+import os
+import signal
 import sys
 import types
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,11 +13,11 @@ import torch
 
 from crossfix.errors import DataError
 from crossfix.preprocess import normalise
-from tests.tiny_pairs import PLAIN_AUGMENTATION, table, tiny
+from tests.tiny_pairs import PLAIN_AUGMENTATION, Pictures, table, tiny
 from training import embedding
 from training.embedding import image_set_embedder, torch_embedder
 from training.loop.devices import build_accelerator
-from training.loop.loader import PairLoader, Task, ignore_interrupts, seed_of, share_of
+from training.loop.loader import PairLoader, Task, seed_of, share_of
 from training.model import CrossViewEncoder
 from training.sampling.batches import Batch
 
@@ -57,6 +61,7 @@ def test_a_batch_is_the_same_however_it_is_loaded(augmentation):
         for (_, pair), expected in zip(found, direct, strict=True):
             assert torch.equal(pair.photo, expected.photo)
             assert torch.equal(pair.tile, expected.tile)
+    apart.close()
     (_, resumed), *_ = loader_of(tiny(*extra)).batches(tasks[2:])
     assert torch.equal(resumed.tile, direct[2].tile)
 
@@ -106,6 +111,7 @@ def test_an_unreadable_image_is_one_clear_error_also_from_a_loading_process(work
         next(batches)
     assert str(caught.value) == "set-1/0005.png cannot be read"
     assert caught.value.hint == "download it again"
+    loader.close()
 
 
 def test_seeds_differ_by_every_counter():
@@ -114,11 +120,43 @@ def test_seeds_differ_by_every_counter():
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_loading_process_leaves_interrupts_to_training(monkeypatch):
-    ignored = []
-    monkeypatch.setattr("signal.signal", lambda number, _: ignored.append(number.name))
-    ignore_interrupts(0)
-    assert ignored == ["SIGINT"]
+@dataclass(frozen=True)
+class Deadly(Pictures):
+    """Reading it is the end of a loading process, as running out of memory is."""
+
+    def read(self, index, rng=None):
+        if multiprocessing.parent_process() is not None and index == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(index, rng)
+
+
+@forks
+def test_a_loading_process_that_dies_is_explained(monkeypatch):
+    monkeypatch.setattr(embedding, "CHUNK", 2)
+    pictures = Deadly(tiny().views()["drone"], 6, noise=1)
+    embed = image_set_embedder(CrossViewEncoder(tiny().model), workers=1)
+    with pytest.raises(DataError, match="a loading process died"):
+        embed(pictures)
+
+
+@dataclass(frozen=True)
+class Grouped(Pictures):
+    """Pictures that tell the process group of whoever reads them."""
+
+    def read(self, index, rng=None):
+        picture = super().read(index, rng)
+        picture[0, 0, 0] = os.getpgid(0) == os.getpid() != multiprocessing.parent_process().pid
+        return picture
+
+
+@forks
+def test_a_loading_process_is_out_of_reach_of_signals_to_the_group():
+    recipe = tiny("runtime.workers=1")
+    pairs = replace(table(recipe), queries=Grouped(recipe.views()["drone"], 8, noise=1))
+    loader = PairLoader({"drone": pairs}, recipe, build_accelerator(recipe))
+    (loaded,) = loader.images([task([1, 2], 0)])
+    loader.close()
+    assert loaded.photo[:, 0, 0, 0].tolist() == [1, 1]
 
 
 @forks

@@ -242,3 +242,27 @@ def test_a_stopped_run_tells_where_and_goes_on_from_there(tmp_path):
     again.resume()
     assert again.state.step == 2
     assert again.train()["step"] == 6
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_in_every_precision_and_a_resumed_run_is_the_same(tmp_path, precision):
+    wanted = ("runtime.device=cuda", f"runtime.precision={precision}", "runtime.micro_batch=3",
+              "schedule.epochs=2")  # fmt: skip
+    trainer_on(tmp_path / "whole", *wanted).train()
+    stopped = trainer_on(tmp_path / "parts", *wanted)
+    after_step = stopped._after_step
+
+    def stop_at_two():
+        stopped._stop.asked = stopped.state.step == 2
+        after_step()
+
+    stopped._after_step = stop_at_two
+    with pytest.raises(TrainingStopped):
+        stopped.train()
+    resumed = trainer_on(tmp_path / "parts", *wanted)
+    resumed.resume()
+    resumed.train()
+    losses = [[row["loss"] for row in rows(tmp_path / part)] for part in ("whole", "parts")]
+    assert losses[0] == losses[1]
+    assert all(map(math.isfinite, losses[0]))

@@ -1,15 +1,12 @@
 """How well photos of a town find their tile among all half-overlapping tiles of that town."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossfix.estimate import CANDIDATES, Candidates, weighted_position
-from crossfix.geodesy import distance_m
-from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive, retrieval_report
+from crossfix.estimate import CANDIDATES, Candidates
+from crossfix.metrics import POSITIVE_RADIUS_SHARE
 from crossfix.view import ViewName
 from training.datasets.photo_cache import ViewPhotos
 from training.datasets.satellite_image import cut_tiles
@@ -20,8 +17,6 @@ from training.recipe import Recipe
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
-
-PLAIN_TEMPERATURE = 0.05  # of the weighted estimate before a calibration exists
 
 
 @dataclass(frozen=True)
@@ -81,21 +76,6 @@ def build_gallery(town: Town, recipe: Recipe, embed: Embed) -> TownGallery:
     )  # fmt: skip
 
 
-def score_towns(
-    towns: Sequence[Town], photos: Mapping[ViewName, ViewPhotos], recipe: Recipe, embed: Embed
-) -> Iterator[Scored]:
-    """Scores every photo against its own town's gallery; one `Scored` per town and view."""
-    galleries = [build_gallery(town, recipe, embed) for town in towns]
-    for view_photos in photos.values():
-        embeddings = embed(view_photos.pixels, view_photos.spec)
-        for number, town in enumerate(towns):
-            chosen = view_photos.town == number
-            if chosen.any():
-                yield score_photos(
-                    view_photos, chosen, embeddings, galleries[number], town.name, number
-                )
-
-
 def score_photos(
     photos: ViewPhotos, chosen: Bool, embeddings: Float32, gallery: TownGallery, name: str,
     number: int,
@@ -126,65 +106,3 @@ def top_candidates(scored: Scored, query: int, count: int = CANDIDATES) -> Candi
         lat=gallery.lat[order],
         size_m=np.full(len(order), gallery.size_m),
     )
-
-
-def position_errors_m(
-    scored: Scored, temperatures: Mapping[ViewName, float] | None = None
-) -> tuple[Float64, Float64]:
-    """Distance of the best tile's centre and of the weighted estimate to the truth, (Q,) each."""
-    temperature = (temperatures or {}).get(scored.view, PLAIN_TEMPERATURE)
-    best = scored.scores.argmax(axis=1)
-    centre = distance_m(scored.gallery.lon[best], scored.gallery.lat[best], scored.lon, scored.lat)
-    places = [
-        weighted_position(top_candidates(scored, i), temperature) for i in range(len(scored.lon))
-    ]
-    lon, lat = np.array(places, np.float64).reshape(-1, 2).T
-    return centre, distance_m(lon, lat, scored.lon, scored.lat)
-
-
-def evaluation_rows(
-    scored: Sequence[Scored], *, weights: str, temperatures: Mapping[ViewName, float] | None = None
-) -> list[dict[str, Any]]:
-    """Table rows per town and pooled, per view, all photos and each kind.
-
-    Args:
-        weights: `trained` or `random`; a random encoder must come out near chance.
-    """
-    rows = []
-    measured = [(one, *position_errors_m(one, temperatures)) for one in scored]
-    for view in dict.fromkeys(one.view for one in scored):
-        of_view = [entry for entry in measured if entry[0].view == view]
-        kinds = sorted({str(kind) for one, _, _ in of_view for kind in one.kind})
-        for kind in [*kinds, *(["all"] if len(kinds) > 1 else [])]:
-            groups = {one.town: [(one, a, b)] for one, a, b in of_view}
-            if len(groups) > 1:
-                groups["pooled"] = of_view
-            for town, entries in groups.items():
-                row = _row(entries, kind)
-                if row:
-                    rows.append({"town": town, "view": view, "kind": kind, "weights": weights}
-                                | row)  # fmt: skip
-    return rows
-
-
-def _row(entries: Sequence[tuple[Scored, Float64, Float64]], kind: str) -> dict[str, float]:
-    ranks, centre, weighted, sizes, positives = [], [], [], [], []
-    for one, centre_m, weighted_m in entries:
-        chosen = np.ones(len(one.kind), np.bool_) if kind == "all" else one.kind == kind
-        part = one.select(chosen)
-        ranks.append(ranks_of_first_positive(part.scores, part.positives))
-        centre.append(centre_m[chosen])
-        weighted.append(weighted_m[chosen])
-        sizes.append(np.full(chosen.sum(), part.scores.shape[1]))
-        positives.append(part.positives.sum(axis=1))
-    all_ranks = np.concatenate(ranks)
-    if not len(all_ranks):
-        return {}
-    report = retrieval_report(
-        all_ranks,
-        gallery_size=round(float(np.concatenate(sizes).mean())),
-        positives_per_query=float(np.concatenate(positives).mean()),
-    )
-    report["median_error_m"] = float(np.median(np.concatenate(centre)))
-    report["median_estimate_error_m"] = float(np.median(np.concatenate(weighted)))
-    return report

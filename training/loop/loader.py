@@ -4,8 +4,9 @@ All randomness comes from counters, so that a batch is the same however many pro
 whatever was loaded before.
 """
 
-import signal
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -128,14 +129,14 @@ class PairLoader:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
+            worker_init_fn=leave_the_group,
         )
 
     def batches(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Pair]]:
         """The tasks' pairs, augmented and normalised, on the device.
 
         Raises:
-            DataError: an image cannot be read, or a loading process died.
+            DataError: an image cannot be read.
         """
         for task, loaded in zip(tasks, self.images(tasks), strict=True):
             yield task, self._finish(task, loaded)
@@ -144,10 +145,10 @@ class PairLoader:
         """The tasks' images as they were read.
 
         Raises:
-            DataError: an image cannot be read, or a loading process died.
+            DataError: an image cannot be read.
         """
         self._tasks.tasks = tasks
-        for loaded in guarded(iter(self._loader)):
+        for loaded in self._loader:
             if isinstance(loaded, CrossfixError):
                 raise loaded
             yield loaded
@@ -195,26 +196,28 @@ def unchanged(value: Loaded) -> Loaded:
     return value
 
 
-def ignore_interrupts(_: int) -> None:
-    """Leaves Ctrl-C to the training process, which ends the loading processes after saving.
+def leave_the_group(_: int) -> None:
+    """Keeps signals to a whole group, Ctrl-C above all, from a loading process.
 
-    SIGTERM must stay: the interpreter ends its children with it.
+    The training process gets them too, finishes its step, saves, and ends those that load for it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
 
 
-def guarded(loaded: Iterator[Loaded]) -> Iterator[Loaded]:
-    """Passes on what is loaded.
+@contextmanager
+def death_explained() -> Iterator[None]:
+    """Tells in words that a loading process died; torch notices it at any point of the program.
 
     Raises:
-        DataError: a loading process died.
+        DataError: one did.
     """
     try:
-        yield from loaded
+        yield
     except RuntimeError as problem:
         if "DataLoader worker" not in str(problem):
             raise
         raise DataError(
             f"a loading process died: {str(problem).splitlines()[0]}",
-            hint="most often memory or /dev/shm is full; lower runtime.workers or batch_size",
+            hint="most often memory or /dev/shm is full; lower runtime.workers or "
+            "sampling.batch_size, then pass --resume",
         ) from problem

@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +12,6 @@ import torch
 
 from crossfix.errors import DataError
 from crossfix.view import ViewName
-from training.augmentation.batched import Pair
 from training.datasets.split import PairTable
 from training.embedding import EmbedImages, image_set_embedder
 from training.loop.checkpoint import (
@@ -23,7 +23,7 @@ from training.loop.checkpoint import (
 )
 from training.loop.guard import StopRequest, TrainingStopped, check_collapse
 from training.loop.learner import Learner
-from training.loop.loader import PairLoader, Task, share_of
+from training.loop.loader import PairLoader, death_explained, share_of
 from training.loop.losses import RecentLosses
 from training.loop.progress import LOG_FILE, Progress, Row, keep_rows
 from training.loop.schedule import lr_share, progress_of, steps_per_epoch
@@ -99,7 +99,8 @@ class Trainer:
         Raises:
             TrainingCollapsed: the loss stayed at ln(batch).
             TrainingStopped: by Ctrl-C or SIGTERM, after saving.
-            DataError: an image cannot be read, or the run's folder not be written.
+            DataError: an image cannot be read, the run's folder cannot be written, or a loading
+                process died.
         """
         self._start_clock()
         self._fit_schedule()
@@ -108,7 +109,8 @@ class Trainer:
         reports = Progress(
             self.run, step=self.state.step, total_steps=self.total_steps, main=self.main
         )
-        with StopRequest() as self._stop, reports as self._reports:
+        self._stop, self._reports = StopRequest(), reports
+        with reports, closing(self.loader), death_explained(), self._stop:
             self._evaluate_if_due()  # a run may have been killed before it came to it
             while not self._at_end():
                 self._run_epoch()
@@ -163,7 +165,7 @@ class Trainer:
             rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
         )  # fmt: skip
         self.learner.model.train()
-        for _, pair in self._stoppable(self.loader.batches(tasks)):
+        for _, pair in self.loader.batches(tasks):
             loss = self.learner.take_step(pair, lr=self._lr(), number=self.state.step)
             self._losses.add(loss)
             self.state.step += 1
@@ -172,15 +174,6 @@ class Trainer:
             if self._out_of_time():
                 return
         self.state.epoch, self.state.step_in_epoch = self.state.epoch + 1, 0
-
-    def _stoppable(self, batches: Iterator[tuple[Task, Pair]]) -> Iterator[tuple[Task, Pair]]:
-        """A signal to the whole group of processes ends the loading ones before this one."""
-        try:
-            yield from batches
-        except DataError:
-            if self._stop.asked:
-                self._save_and_stop()
-            raise
 
     def _after_step(self) -> None:
         state, runtime = self.state, self.recipe.runtime

@@ -58,7 +58,8 @@ class _Filler:
 
     An anchor is followed by its company: candidate tiles, each with one of its unused photos.
     Candidates do not bring company of their own. An anchor that may not join the open batch goes
-    to the end of the pool.
+    to the end of the pool. One quirk is not repeated: the official code skips a neighbour whose
+    id is 0.
     """
 
     def __init__(self, items: PairItems, batch_size: int, select: int, rng: Generator) -> None:

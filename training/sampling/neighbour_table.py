@@ -61,7 +61,7 @@ class NeighbourTable:
             DataError: the file is damaged, or was made for other pairs or settings.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
                 found = cls(stored["rows"], stored["row_of_pair"])
                 same = str(stored["made_for"]) == made_for
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
