@@ -114,7 +114,11 @@ def _train(options: argparse.Namespace) -> str:
         recipe, options.data, options.val, options.out,
         resume=options.resume, skip_unreadable=options.skip_unreadable,
     )  # fmt: skip
-    return "  ".join(f"{name} {value:.4g}" for name, value in done.items())
+    chosen = f", selection figure {done['selection']:.4g}" if "selection" in done else ""
+    return (
+        f"{options.out}: {done['step']} steps, {done['epoch']} epochs, "
+        f"{done['elapsed_s'] / 60:.1f} minutes, loss {done['loss']:.3f}{chosen}"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> str:

@@ -60,6 +60,8 @@ def train_run(
         recipe, opened.tables, run,
         validate=validator(opened.validation, recipe, run) if opened.validation else None,
     )  # fmt: skip
+    for view, table in opened.tables.items():
+        LOGGER.info("%s: %d photos, %d tiles to train on", view, len(table), len(table.tiles))
     if resume and exists:
         trainer.resume()
     return trainer.train()

@@ -1,5 +1,6 @@
 """What happens at each evaluation during training: figures, and a picture per split."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from training.evaluation.report import (
     overall_rows,
     result_rows,
 )
+from training.evaluation.table import format_rows
 from training.loop.trainer import Validate
 from training.recipe import Recipe
+
+LOGGER = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 LOGGED = ("recall_at_1", "recall_at_10", "median_error_m")
@@ -31,11 +35,12 @@ def validator(splits: Sequence[EvaluationSplit], recipe: Recipe, run: Path) -> V
 
     def validate(embed: EmbedImages, step: int) -> Mapping[str, float]:
         results = evaluate_splits(splits, embed, recipe)
-        if recipe.runtime.pictured_queries and PartialState().is_main_process:
-            for result in results:
+        overall = overall_rows(result_rows(results, weights="trained"))
+        if PartialState().is_main_process:
+            LOGGER.info("validation at step %d\n%s", step, format_rows(overall))
+            for result in results if recipe.runtime.pictured_queries else ():
                 path = run / PICTURES / f"{step:07d}-{result.file_stem}.png"
                 draw_top(result, path, queries=recipe.runtime.pictured_queries)
-        overall = overall_rows(result_rows(results, weights="trained"))
         figures = {
             f"{row['view']}_{row['kind']}_{name}": float(row[name])
             for row in overall

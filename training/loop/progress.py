@@ -23,6 +23,9 @@ LOGGER = logging.getLogger(__name__)
 
 LOG_FILE, TENSORBOARD = "log.jsonl", "tensorboard"
 
+# A short bar: the figures must fit beside it in 100 columns.
+BAR = "{percentage:3.0f}% |{bar:12}| step {n_fmt}/{total_fmt} {elapsed}{postfix}"
+
 Row = dict[str, Any]
 
 
@@ -69,7 +72,7 @@ class Progress:
             self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=purge)
         self._bar = tqdm(
             total=total_steps, initial=step, unit="step", file=sys.stderr, dynamic_ncols=True,
-            disable=not (main and sys.stderr.isatty()),
+            disable=not (main and sys.stderr.isatty()), bar_format=BAR,
         )  # fmt: skip
         self._redirected = nullcontext() if self._bar.disable else _above_the_bar()
 
@@ -101,11 +104,10 @@ class Progress:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
-        words = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if row["kind"] == "train" and not self._bar.disable:
             self._bar.set_postfix_str(_short(row))
-        else:
-            LOGGER.info("%s  step %d  %s", row["kind"], row["step"], words)
+        elif row["kind"] == "train":
+            LOGGER.info("step %d  epoch %d  %s", row["step"], row["epoch"], _short(row))
 
 
 def _above_the_bar() -> AbstractContextManager[None]:
