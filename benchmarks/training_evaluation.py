@@ -45,7 +45,7 @@ def main() -> int:
     )
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
-    files = [run / f"evaluation-{weights}.json" for weights in ("trained", "random")]
+    files = [run / f"evaluation-{weights}.json" for weights in ("best", "random")]
     if not all(file.is_file() for file in files):
         print(f"{run} was not evaluated with trained and with random weights", file=sys.stderr)
         return 1

@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from accelerate import PartialState
+
 from crossfix.encoder import Encoder
 from crossfix.encoder_manifest import EncoderManifest
-from crossfix.errors import DataError
+from crossfix.errors import DataError, RecipeError
 from crossfix.manifest import write_json_atomic
 from crossfix.metrics import PercentRule
 from crossfix.variants import VariantName
@@ -18,17 +21,19 @@ from training.datasets.split import EvaluationSplit
 from training.datasets.towns import find_towns
 from training.embedding import EmbedImages, artifact_embedder, image_set_embedder
 from training.evaluation.picture import draw_top
-from training.evaluation.report import result_rows
+from training.evaluation.report import file_name, result_rows
 from training.export.artifact import export_run
 from training.export.data import split_data, town_data
 from training.loop.checkpoint import (
     CHECKPOINT_FILE,
+    RECIPE_FILE,
     Weights,
     load_run,
     load_run_record,
     save_recipe,
     validation_towns,
 )
+from training.loop.devices import choose_device
 from training.loop.trainer import Trainer
 from training.recipe import DatasetName, Recipe
 from training.run_data import CACHE, open_run_data
@@ -37,6 +42,8 @@ from training.validation import evaluate_splits, validator
 LOGGER = logging.getLogger(__name__)
 
 PICTURED = 8  # queries per picture
+# What decides the steps of a run; epochs, precision and the like may change on resume.
+FIXED_GROUPS = ("mode", "model", "data", "augmentation", "sampling", "loss", "optimiser")
 
 
 def train_run(
@@ -49,22 +56,44 @@ def train_run(
         DataError: bad data; a run is already there and `resume` is not set.
     """
     exists = (run / CHECKPOINT_FILE).exists()
-    if exists and not resume:
-        raise DataError(f"{run} already holds a run", hint="pass --resume or name a new folder")
-    if exists and load_run_record(run)["recipe"] != recipe.model_dump(mode="json"):
-        LOGGER.warning("the recipe differs from the one %s was started with", run)
+    _check_run_folder(run, recipe, exists=exists, resume=resume)
     opened = open_run_data(recipe, data, val, run, skip_unreadable=skip_unreadable)
     run.mkdir(parents=True, exist_ok=True)
-    save_recipe(run, recipe, validation=opened.validation_towns)
     trainer = Trainer(
         recipe, opened.tables, run,
         validate=validator(opened.validation, recipe, run) if opened.validation else None,
     )  # fmt: skip
     for view, table in opened.tables.items():
         LOGGER.info("%s: %d photos, %d tiles to train on", view, len(table), len(table.tiles))
-    if resume and exists:
+    if exists:
         trainer.resume()
+    if PartialState().is_main_process:
+        save_recipe(run, recipe, validation=opened.validation_towns, data=asdict(opened.card))
     return trainer.train()
+
+
+def _check_run_folder(run: Path, recipe: Recipe, *, exists: bool, resume: bool) -> None:
+    """A run is neither overwritten nor continued as something else.
+
+    Raises:
+        DataError: there is a run and `resume` is not set, or the reverse.
+        RecipeError: the recipe is not that of the run.
+    """
+    if exists and not resume:
+        raise DataError(f"{run} already holds a run", hint="pass --resume or name a new folder")
+    if resume and not (run / RECIPE_FILE).exists():
+        raise DataError(f"there is no run to resume in {run}", hint="leave out --resume to start")
+    if not exists:
+        return
+    former, now = load_run_record(run)["recipe"], recipe.model_dump(mode="json")
+    for group in FIXED_GROUPS:
+        if former[group] != now[group]:
+            raise RecipeError(
+                f"{run} was started with another recipe: {group} differs",
+                hint="resume with the recipe the run was started with, or name a new folder",
+            )
+    if former != now:
+        LOGGER.warning("the recipe differs from the one %s was started with", run)
 
 
 def evaluate_run(
@@ -77,15 +106,20 @@ def evaluate_run(
         DataError: no run there, or bad data.
     """
     recipe, model = load_run(run, weights=weights)
+    model.to(choose_device("auto"))
     embed = image_set_embedder(
         model, precision=recipe.runtime.precision, workers=recipe.runtime.workers
     )
     splits = _splits(recipe, data, protocol, cache=run / CACHE)
-    label = "random" if weights == "random" else "trained"
-    rows = _evaluate(splits, embed, recipe, label, cutoff=cutoff, pictures=pictures)
+    rows = _evaluate(splits, embed, recipe, weights, cutoff=cutoff, pictures=pictures)
     found = {"splits": [split.name for split in splits], "weights": weights, "rows": rows}
-    write_json_atomic(run / f"evaluation-{label}.json", found)
+    write_json_atomic(run / evaluation_file(weights, protocol), found)
     return rows
+
+
+def evaluation_file(weights: Weights, protocol: str | None) -> str:
+    """The name of what `evaluate` writes into a run's folder."""
+    return f"evaluation-{weights}{f'-{file_name(protocol)}' if protocol else ''}.json"
 
 
 def evaluate_artifact(
@@ -106,7 +140,7 @@ def evaluate_artifact(
             "an artifact does not say which data set to evaluate it on",
             hint="pass --recipe training/recipes/NAME.yaml",
         )
-    loaded = Encoder.load(encoder, device="cpu")
+    loaded = Encoder.load(encoder, device="auto")
     splits = _splits(recipe_for_artifact(recipe, loaded.manifest), data, protocol, cache=None)
     return _evaluate(
         splits, artifact_embedder(loaded), recipe, "artifact", cutoff=cutoff, pictures=pictures

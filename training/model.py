@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crossfix.errors import RecipeError
+from crossfix.errors import DataError, RecipeError
 from training.recipe import LossRecipe, ModelRecipe
 
 PANORAMA_MIN_ASPECT = 1.5  # canvases are 2:1 or wider, tiles and drone photos about square
@@ -21,19 +21,17 @@ class CrossViewEncoder(nn.Module):
         backbone: the timm network with pooled features.
         projection: linear map to the embedding, or identity.
         embedding_dim: D, the length of a feature.
+
+    Raises:
+        RecipeError: timm does not know the network.
+        DataError: pretrained weights cannot be had.
     """
 
     def __init__(self, recipe: ModelRecipe) -> None:
         super().__init__()
         channels = 6 if recipe.orientation_maps else 3
         self.orientation_maps = recipe.orientation_maps
-        self.backbone = timm.create_model(
-            recipe.name,
-            pretrained=recipe.pretrained,
-            num_classes=0,
-            in_chans=channels,
-            **recipe.kwargs,
-        )
+        self.backbone = _backbone(recipe, channels)
         width = int(cast(int, self.backbone.num_features))
         dim = recipe.embedding_dim
         self.projection: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
@@ -58,6 +56,35 @@ class CrossViewEncoder(nn.Module):
                 f"{type(self.backbone).__name__} has no gradient checkpointing",
                 hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
             ) from problem
+
+
+def _backbone(recipe: ModelRecipe, channels: int) -> nn.Module:
+    """The timm network.
+
+    Raises:
+        RecipeError: timm does not know the name or an argument.
+        DataError: pretrained weights cannot be had.
+    """
+    try:
+        network = timm.create_model(
+            recipe.name, pretrained=False, num_classes=0, in_chans=channels, **recipe.kwargs
+        )
+    except (RuntimeError, TypeError, ValueError) as problem:
+        raise RecipeError(
+            f"timm builds no model {recipe.name!r}: {str(problem).splitlines()[0]}",
+            hint="see timm.list_models() for names, and model.kwargs for its arguments",
+        ) from problem
+    if not recipe.pretrained:
+        return network
+    try:
+        return timm.create_model(
+            recipe.name, pretrained=True, num_classes=0, in_chans=channels, **recipe.kwargs
+        )
+    except Exception as problem:  # the download has many ways to fail
+        raise DataError(
+            f"the pretrained weights of {recipe.name} cannot be had: {problem}",
+            hint="check the connection, or set model.pretrained to false",
+        ) from problem
 
 
 class Temperature(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossfix.errors import DataError
 from crossfix.estimate import CANDIDATES, Candidates, weighted_position
 from crossfix.geodesy import distance_m
 from crossfix.metrics import (
@@ -109,11 +110,16 @@ def evaluate_split(
         estimator: also measures the weighted estimate; for splits with degrees only.
 
     Raises:
-        DataError: an image cannot be read.
-        ValueError: embeddings that are not finite.
+        DataError: an image cannot be read, or embeddings are not finite.
     """
+    queries, gallery = embed(split.queries), embed(split.gallery)
+    if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
+        raise DataError(
+            f"the encoder gives NaN or infinity on {split.name}, which has no rank",
+            hint="its training went wrong; take an earlier checkpoint or train again",
+        )
     ranking = rank_queries(
-        embed(split.queries), embed(split.gallery), split.positives,
+        queries, gallery, split.positives,
         semi_positives=split.semi_positives, ties=TIES[mode],
         top=max(top, CANDIDATES if estimator else 1),
     )  # fmt: skip

@@ -106,10 +106,19 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_recipe(run: Path, recipe: Recipe, *, validation: Sequence[Path] = ()) -> None:
-    """Writes the resolved recipe, the code's revision, library versions and validation towns."""
+def save_recipe(
+    run: Path, recipe: Recipe, *, validation: Sequence[Path] = (),
+    data: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Writes the resolved recipe, the code's revision, library versions and what was read.
+
+    Args:
+        validation: folders of towns the run is validated on.
+        data: the card of the data set, as it was found.
+    """
     towns = [str(folder.resolve()) for folder in validation]
-    write_json_atomic(run / RECIPE_FILE, {**run_record(recipe), VALIDATION_KEY: towns})
+    record = {**run_record(recipe), VALIDATION_KEY: towns, "dataset": dict(data or {})}
+    write_json_atomic(run / RECIPE_FILE, record)
 
 
 def validation_towns(run: Path) -> list[Path]:

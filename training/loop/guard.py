@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingCollapsed(CrossfixError):
-    """All embeddings are alike: the loss stays at ln(batch)."""
+    """All embeddings are alike, the loss stays at ln(batch); or the loss is no number."""
 
     code: ClassVar[str] = "training_collapsed"
 
@@ -42,6 +42,21 @@ def check_collapse(losses: Sequence[float], *, step: int, batch_size: int) -> No
             f"after {step} steps the loss is {mean:.3f}, that of guessing",
             hint="lower optimiser.lr, raise schedule.warmup_epochs or use a larger batch",
         )
+
+
+def finite_losses(losses: Sequence[float], *, step: int) -> list[float]:
+    """The losses that are numbers; with fp16 a step may overflow and is then not taken.
+
+    Raises:
+        TrainingCollapsed: half of them or more are none.
+    """
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if 2 * len(finite) <= len(losses) and losses:
+        raise TrainingCollapsed(
+            f"at step {step} the loss is no number any more",
+            hint="lower optimiser.lr, or use bf16 or fp32; the last checkpoint is from before",
+        )
+    return finite
 
 
 class StopRequest:

@@ -21,7 +21,7 @@ from training.loop.checkpoint import (
     save_best,
     save_checkpoint,
 )
-from training.loop.guard import StopRequest, TrainingStopped, check_collapse
+from training.loop.guard import StopRequest, TrainingStopped, check_collapse, finite_losses
 from training.loop.learner import Learner
 from training.loop.loader import PairLoader, death_explained, share_of
 from training.loop.losses import RecentLosses
@@ -35,6 +35,7 @@ LOGGER = logging.getLogger(__name__)
 
 NEIGHBOURS = "neighbours"
 LOSSES_KEPT = 50
+FEW = 10  # losses that are looked at before weights are saved
 
 # The embedder of the averaged model, and the step -> figures; `selection` among them, higher is
 # better. Every process calls it, and all must come to the same figures.
@@ -234,10 +235,11 @@ class Trainer:
 
     def _report_training(self) -> None:
         recent = self._losses.values()[-self.recipe.runtime.log_every_steps :]
+        finite = finite_losses(recent, step=self.state.step)
         progress = self._progress()
         left_s = self.state.elapsed_s * (1 - progress) / max(progress, 1e-6)
         self._report("train", {
-            "loss": sum(recent) / len(recent),
+            "loss": sum(finite) / len(finite),
             "lr": self.learner.optimiser.param_groups[0]["lr"],
             "scale": float(self.learner.temperature().detach()),
             "images_per_s": self._reports.throughput.take(),
@@ -273,8 +275,9 @@ class Trainer:
         self._save()
 
     def _save(self) -> None:
+        self.state.losses = self._losses.values()
+        finite_losses(self.state.losses[-FEW:], step=self.state.step)
         if self.main:
-            self.state.losses = self._losses.values()
             save_checkpoint(self.run, {**self.learner.content(), "state": vars(self.state)})
             self.company.forget_before(self.state.epoch)
         self._saved_s = time.monotonic()

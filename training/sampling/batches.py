@@ -120,7 +120,7 @@ class _Filler:
     def _company(self, neighbours: NeighbourTable, anchor: int) -> list[int]:
         """Half of `select` from the nearest tiles, the other half drawn from the rest."""
         known, half = neighbours.rows[neighbours.row_of_pair[anchor]], self._select // 2
-        known = known[known >= 0]
+        known = known[(known >= 0) & ~np.isin(known, self._items.conflicts.of(anchor))]
         drawn = self._rng.permutation(known[half:])[: self._select - half]
         return [*known[:half].tolist(), *drawn.tolist()]
 

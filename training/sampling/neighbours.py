@@ -101,7 +101,12 @@ def similar_tiles(
         tiles: (R, D) unit-norm.
         blocked: for each query the tiles that are no negatives of it, its own among them.
         scores_bytes: size of a block.
+
+    Raises:
+        ValueError: an embedding is not finite.
     """
+    if not (np.isfinite(queries).all() and np.isfinite(tiles).all()):
+        raise ValueError("embeddings hold NaN or infinity; a broken model has no neighbours")
     pool = torch.from_numpy(np.ascontiguousarray(tiles)).to(device).T
     chunk = max(1, scores_bytes // (4 * max(1, len(tiles))))
     kept = min(count, len(tiles))
