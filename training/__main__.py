@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from crossfix.errors import CrossfixError
+from crossfix.errors import CrossfixError, DataError
 from crossfix.metrics import PercentRule
 from training.commands import (
     describe_datasets,
@@ -58,8 +58,8 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--recipe", type=Path, help="names the data set of an artifact")
     evaluate.add_argument("--data", type=Path, nargs="+", required=True, help="data set or towns")
     evaluate.add_argument("--protocol", help="see `datasets NAME`; default: the usual one")
-    evaluate.add_argument("--weights", choices=("best", "last", "random"), default="best",
-                          help="of a run; random is the untrained control")  # fmt: skip
+    evaluate.add_argument("--weights", choices=("best", "last", "random"),
+                          help="of a run, default best; random: the untrained control")  # fmt: skip
     evaluate.add_argument("--cutoff", choices=get_args(PercentRule), help="rule of R@1%%")
     evaluate.add_argument("--pictures", type=Path, help="folder for queries with their top 5")
 
@@ -124,8 +124,13 @@ def _train(options: argparse.Namespace) -> str:
 def _evaluate(options: argparse.Namespace) -> str:
     asked = {"protocol": options.protocol, "cutoff": options.cutoff, "pictures": options.pictures}
     if options.checkpoint:
-        rows = evaluate_run(options.checkpoint, options.data, weights=options.weights, **asked)
+        if options.recipe:
+            raise DataError("--recipe goes with --encoder", hint="a run has a recipe of its own")
+        weights = options.weights or "best"
+        rows = evaluate_run(options.checkpoint, options.data, weights=weights, **asked)
     else:
+        if options.weights:
+            raise DataError("--weights goes with --checkpoint", hint="an artifact has one set")
         recipe = load_recipe(options.recipe) if options.recipe else None
         rows = evaluate_artifact(options.encoder, recipe, options.data, **asked)
     return format_rows(rows)

@@ -211,6 +211,11 @@ def export_to(
         PublishError: the ONNX model differs from torch, or the artifact is too large.
     """
     recipe, _ = load_run(run, weights=weights)
+    if calibrate_on and recipe.data.dataset != "sample_world":
+        raise DataError(
+            f"--calibrate-on is for towns, and {run} was trained on {recipe.data.dataset}",
+            hint="leave it out; encoders of other data are written without calibration",
+        )
     if recipe.data.dataset == "sample_world":
         towns = find_towns(calibrate_on or validation_towns(run))
         exported = town_data(towns, recipe, run / CACHE)

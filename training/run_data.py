@@ -1,9 +1,10 @@
 """The data of a run: what is trained on, and what the best weights are chosen by."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from accelerate import PartialState
 
 from crossfix.errors import DataError
 from crossfix.view import ViewName
@@ -11,10 +12,9 @@ from training.datasets.hold_out import hold_out
 from training.datasets.registry import open_dataset
 from training.datasets.split import Dataset, DatasetCard, EvaluationSplit, PairTable
 from training.datasets.towns import find_towns
-from training.datasets.unreadable import find_unreadable, without
+from training.datasets.unreadable import Scan
+from training.loop.devices import choose_device
 from training.recipe import Recipe
-
-LOGGER = logging.getLogger(__name__)
 
 CACHE, UNREADABLE_FILE = "cache", "unreadable.txt"
 
@@ -42,9 +42,13 @@ def open_run_data(
     Args:
         validation: town folders; only for the sample world.
         run: where caches and the list of unreadable images go.
+        skip_unreadable: reads every image of training and validation once and leaves out what
+            cannot be read. Under torchrun each process reads them all and comes to the same
+            result; the main one writes the list.
 
     Raises:
-        DataError: something is missing or damaged.
+        DataError: something is missing, damaged and not to be skipped, or nothing is left.
+        DeviceUnavailable: the recipe wants CUDA and there is none.
     """
     if recipe.data.dataset == "sample_world":
         folders, validation = split_towns(folders, validation, recipe)
@@ -53,11 +57,24 @@ def open_run_data(
             f"--val is for towns, and the recipe reads {recipe.data.dataset}",
             hint="data.validation_share holds places out of the training data",
         )
-    dataset = open_dataset(recipe, folders, validation=validation, cache=run / CACHE)
-    tables = dataset.training()
-    if skip_unreadable:
-        tables = leave_out_unreadable(tables, run / UNREADABLE_FILE)
-    return _with_validation(recipe, dataset, tables, towns=validation)
+    dataset = open_dataset(
+        recipe, folders, validation=validation, cache=run / CACHE, skip_unreadable=skip_unreadable
+    )
+    if not skip_unreadable:
+        return _with_validation(recipe, dataset, dataset.training(), towns=validation)
+    scan = Scan()
+    tables = {view: scan.readable_table(table) for view, table in dataset.training().items()}
+    opened = _with_validation(recipe, dataset, tables, towns=validation)
+    opened = replace(opened, validation=[scan.readable_split(s) for s in opened.validation])
+    if _is_main_process(recipe):
+        _write_list(run / UNREADABLE_FILE, scan.names)
+    return opened
+
+
+def _is_main_process(recipe: Recipe) -> bool:
+    """Of those that torchrun started. The first question settles the device for good."""
+    cpu = choose_device(recipe.runtime.device).type == "cpu"
+    return bool(PartialState(cpu=cpu).is_main_process)
 
 
 def _with_validation(
@@ -102,19 +119,27 @@ def split_towns(
     return training, validation
 
 
-def leave_out_unreadable(
-    tables: Mapping[ViewName, PairTable], listing: Path
-) -> dict[ViewName, PairTable]:
-    """Reads every image once; what cannot be read is left out, counted and listed in a file."""
-    kept, names = {}, []
-    for view, table in tables.items():
-        photos, tiles = find_unreadable(table.queries), find_unreadable(table.tiles)
-        names += [table.queries.name(i) for i in photos] + [table.tiles.name(i) for i in tiles]
-        kept[view] = without(table, photos, tiles)
-        LOGGER.warning(
-            "%s: left out %d unreadable photos and %d unreadable tiles, %d of %d pairs remain",
-            view, len(photos), len(tiles), len(kept[view]), len(table),
-        )  # fmt: skip
-    listing.parent.mkdir(parents=True, exist_ok=True)
-    listing.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    return kept
+def readable_splits(
+    splits: Sequence[EvaluationSplit], listing: Path | None
+) -> list[EvaluationSplit]:
+    """Reads every image of the splits once; what cannot be read is left out, counted and logged.
+
+    Towns leave damaged photos out only if they were opened with `skip_unreadable`.
+
+    Args:
+        listing: file for the names of what was left out, one a line; None for no file. Meant for
+            one process: each that gets a path writes it.
+
+    Raises:
+        DataError: no query or no gallery image of a split is left.
+    """
+    scan = Scan()
+    readable = [scan.readable_split(split) for split in splits]
+    if listing:
+        _write_list(listing, scan.names)
+    return readable
+
+
+def _write_list(path: Path, names: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

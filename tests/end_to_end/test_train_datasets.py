@@ -132,6 +132,10 @@ def test_a_run_on_other_data_than_towns_is_exported_with_a_gated_variant(tmp_pat
     ("arguments", "words"),
     [
         (["evaluate", "--encoder", "{tmp}/e", "--data", "{tmp}"], "--recipe"),
+        (["evaluate", "--encoder", "{tmp}/e", "--data", "{tmp}", "--weights", "last"],
+         "--checkpoint"),
+        (["evaluate", "--checkpoint", "{tmp}/none", "--data", "{tmp}", "--recipe", "{tmp}/r"],
+         "--encoder"),
         (["evaluate", "--checkpoint", "{tmp}/none", "--data", "{tmp}"], "none"),
         (["train", "--recipe", str(RECIPES / "cvusa.yaml"), "--data", "{tmp}/none", "--out",
           "{tmp}/r"], "none"),

@@ -16,7 +16,8 @@ _VIGOR_LAYOUT = (
     "splits/<City>/satellite_list.txt",
     "splits/<City>/same_area_balanced_{train,test}.txt   panorama, then 4 x (tile, d0, d1)",
     "splits/<City>/pano_label_balanced.txt               the same, for cross-area",
-    "splits__corrected/<City>/*__corrected.txt           optional, read when all are there",
+    "splits__corrected/<City>/*__corrected.txt           optional; read when all are there,",
+    "                                                    not by recipes of the paper's mode",
     "  <City>: Chicago, NewYork, SanFrancisco, Seattle",
 )
 _VIGOR_SOURCE = (
@@ -41,6 +42,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "<town>/photos.csv     file, view, projection, lat, lon, heading_deg, hfov_deg",
                 "<town>/<file>         the photos",
             ),
+            protocols=("towns",),
         ),
         "cvusa": DatasetCard(
             name="cvusa",
@@ -58,6 +60,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "split_locations/all.csv        row number - 1: tile lat, lon, camera lat, lon;",
                 "                               only needed for GPS batches and metres",
             ),
+            protocols=("val",),
         ),
         "cvact": DatasetCard(
             name="cvact",
@@ -77,6 +80,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "ANU_data_small/satview_polish/<id>_satView_polish.jpg 1200 x 1200",
                 "ANU_data_test/{streetview,satview_polish}/            the same; test protocols",
             ),
+            protocols=("val", "test", "val-5m", "test-5m"),
         ),
         "vigor_same_area": DatasetCard(
             name="vigor_same_area",
@@ -84,6 +88,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
             licence=_VIGOR_LICENCE,
             counts={"training panoramas": "52,609", "test panoramas": "52,605", "tiles": "90,618"},
             layout=_VIGOR_LAYOUT,
+            protocols=("test",),
         ),
         "vigor_cross_area": DatasetCard(
             name="vigor_cross_area",
@@ -96,6 +101,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "test tiles": "46,563",
             },
             layout=_VIGOR_LAYOUT,
+            protocols=("test",),
         ),
         "university1652": DatasetCard(
             name="university1652",
@@ -120,6 +126,13 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "test/query_{satellite,drone,street}/<building>/",
                 "test/gallery_{satellite,drone,street}/<building>/",
                 "test/gallery_satellite_160k/<file>                   optional distractors",
+            ),
+            protocols=(
+                "drone-to-satellite",
+                "satellite-to-drone",
+                "street-to-satellite",
+                "satellite-to-street",
+                "drone-to-satellite-160k",
             ),
         ),
     }

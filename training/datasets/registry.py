@@ -16,7 +16,7 @@ from training.recipe import Recipe
 
 def open_dataset(
     recipe: Recipe, folders: Sequence[Path], *, validation: Sequence[Path] = (),
-    cache: Path | None = None,
+    cache: Path | None = None, skip_unreadable: bool = False,
 ) -> Dataset:  # fmt: skip
     """Opens the data set that a recipe names.
 
@@ -27,13 +27,15 @@ def open_dataset(
         folders: one root, or town folders for `sample_world`.
         validation: towns to evaluate on.
         cache: for preprocessed photos of towns.
+        skip_unreadable: leaves damaged photos of towns out. Towns read their photos when they are
+            opened; in other data sets `training.datasets.unreadable` finds what to leave out.
 
     Raises:
         DataError: the data set is not there or incomplete, not one folder was given, or it has
             no photos of a view that the recipe wants.
     """
     if recipe.data.dataset == "sample_world":
-        return SampleWorld.open(recipe, folders, validation, cache)
+        return SampleWorld.open(recipe, folders, validation, cache, skip_unreadable=skip_unreadable)
     return _open_distributed(recipe, _only(folders, recipe))
 
 

@@ -37,28 +37,33 @@ class SampleWorld:
         folders: towns to train on.
         validation: towns to evaluate on.
         cache: folder for preprocessed photos, or None for no files.
+        skip_unreadable: damaged photos are left out and named by the photos of tables and splits.
     """
 
     recipe: Recipe
     folders: tuple[Path, ...]
     validation: tuple[Path, ...]
     cache: Path | None
+    skip_unreadable: bool = False
 
     @classmethod
     def open(
-        cls, recipe: Recipe, folders: Sequence[Path], validation: Sequence[Path], cache: Path | None
-    ) -> "SampleWorld":
+        cls, recipe: Recipe, folders: Sequence[Path], validation: Sequence[Path],
+        cache: Path | None, *, skip_unreadable: bool = False,
+    ) -> "SampleWorld":  # fmt: skip
         """Finds the towns.
 
         Args:
             folders: towns, or folders of towns.
             validation: towns to evaluate on; without any, evaluation takes `folders`.
+            skip_unreadable: leaves damaged photos out instead of stopping at the first.
 
         Raises:
             DataError: a folder holds no town.
         """
         found = tuple(find_towns(folders))
-        return cls(recipe, found, tuple(find_towns(validation)) or found, cache)
+        held = tuple(find_towns(validation)) or found
+        return cls(recipe, found, held, cache, skip_unreadable)
 
     @property
     def card(self) -> DatasetCard:
@@ -146,6 +151,7 @@ class SampleWorld:
         photos = load_view(
             towns, self.recipe.views()[view], tile_size_m=settings.tile_size_m,
             tile_offset_share=settings.tile_offset_share, cache=self.cache,
+            skip_unreadable=self.skip_unreadable,
         )  # fmt: skip
         if not len(photos):
             raise DataError(

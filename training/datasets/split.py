@@ -110,13 +110,21 @@ class EvaluationSplit:
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What a data set is: shown by `python -m training datasets` and kept with every run."""
+    """What a data set is: shown by `python -m training datasets` and kept with every run.
+
+    Attributes:
+        counts: what is in it, as published, and what was found in the folder.
+        layout: lines of text on the files that are looked for.
+        protocols: that `evaluate --protocol` takes, the usual one first; a recipe without some
+            view has fewer.
+    """
 
     name: str
     source: str
     licence: str
     counts: Mapping[str, str]
     layout: Sequence[str]
+    protocols: Sequence[str] = ()
 
 
 class Dataset(Protocol):
