@@ -19,6 +19,7 @@ from training.commands import (
 from training.evaluation.table import format_rows
 from training.export.sample4geo_weights import ARCHITECTURE, IMAGE_SIZE, import_official
 from training.export.variants import RECALL_GATE
+from training.loop.checkpoint import Weights
 from training.recipe import DatasetName
 from training.recipe_file import load_recipe
 
@@ -44,11 +45,15 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--val", type=Path, nargs="+", default=[], help="towns to validate on")
     train.add_argument("--out", type=Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
-    train.add_argument(
+    _add_skip(train)
+    train.add_argument("--set", nargs="+", default=[], metavar="GROUP.KEY=VALUE", dest="overrides")
+
+
+def _add_skip(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
         "--skip-unreadable", action="store_true",
         help="read every image first; leave out, count and list those that are damaged",
     )  # fmt: skip
-    train.add_argument("--set", nargs="+", default=[], metavar="GROUP.KEY=VALUE", dest="overrides")
 
 
 def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
@@ -61,6 +66,7 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--weights", choices=("best", "last", "random"),
                           help="of a run, default best; random: the untrained control")  # fmt: skip
     evaluate.add_argument("--cutoff", choices=get_args(PercentRule), help="rule of R@1%%")
+    _add_skip(evaluate)
     evaluate.add_argument("--pictures", type=Path, help="folder for queries with their top 5")
 
 
@@ -122,11 +128,14 @@ def _train(options: argparse.Namespace) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> str:
-    asked = {"protocol": options.protocol, "cutoff": options.cutoff, "pictures": options.pictures}
+    asked = {
+        "protocol": options.protocol, "cutoff": options.cutoff, "pictures": options.pictures,
+        "skip_unreadable": options.skip_unreadable,
+    }  # fmt: skip
     if options.checkpoint:
         if options.recipe:
             raise DataError("--recipe goes with --encoder", hint="a run has a recipe of its own")
-        weights = options.weights or "best"
+        weights: Weights = options.weights or "best"
         rows = evaluate_run(options.checkpoint, options.data, weights=weights, **asked)
     else:
         if options.weights:

@@ -36,7 +36,7 @@ from training.loop.checkpoint import (
 from training.loop.devices import choose_device
 from training.loop.trainer import Trainer
 from training.recipe import DatasetName, Recipe
-from training.run_data import CACHE, open_run_data
+from training.run_data import CACHE, open_run_data, readable_splits, unreadable_names
 from training.validation import evaluate_splits, validator
 
 LOGGER = logging.getLogger(__name__)
@@ -99,6 +99,7 @@ def _check_run_folder(run: Path, recipe: Recipe, *, exists: bool, resume: bool) 
 def evaluate_run(
     run: Path, data: Sequence[Path], *, weights: Weights, protocol: str | None = None,
     cutoff: PercentRule | None = None, pictures: Path | None = None,
+    skip_unreadable: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluation rows of a run, written into the run folder as well.
 
@@ -110,7 +111,7 @@ def evaluate_run(
     embed = image_set_embedder(
         model, precision=recipe.runtime.precision, workers=recipe.runtime.workers
     )
-    splits = _splits(recipe, data, protocol, cache=run / CACHE)
+    splits = _splits(recipe, data, protocol, cache=run / CACHE, skip_unreadable=skip_unreadable)
     rows = _evaluate(splits, embed, recipe, weights, cutoff=cutoff, pictures=pictures)
     found = {"splits": [split.name for split in splits], "weights": weights, "rows": rows}
     write_json_atomic(run / evaluation_file(weights, protocol), found)
@@ -125,6 +126,7 @@ def evaluation_file(weights: Weights, protocol: str | None) -> str:
 def evaluate_artifact(
     encoder: Path, recipe: Recipe | None, data: Sequence[Path], *, protocol: str | None = None,
     cutoff: PercentRule | None = None, pictures: Path | None = None,
+    skip_unreadable: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluation rows of an encoder artifact, e.g. of imported official weights.
 
@@ -141,18 +143,24 @@ def evaluate_artifact(
             hint="pass --recipe training/recipes/NAME.yaml",
         )
     loaded = Encoder.load(encoder, device="auto")
-    splits = _splits(recipe_for_artifact(recipe, loaded.manifest), data, protocol, cache=None)
+    own_views = recipe_for_artifact(recipe, loaded.manifest)
+    splits = _splits(own_views, data, protocol, cache=None, skip_unreadable=skip_unreadable)
     return _evaluate(
         splits, artifact_embedder(loaded), recipe, "artifact", cutoff=cutoff, pictures=pictures
     )
 
 
 def _splits(
-    recipe: Recipe, data: Sequence[Path], protocol: str | None, *, cache: Path | None
-) -> list[EvaluationSplit]:
+    recipe: Recipe, data: Sequence[Path], protocol: str | None, *, cache: Path | None,
+    skip_unreadable: bool,
+) -> list[EvaluationSplit]:  # fmt: skip
     towns = find_towns(data) if recipe.data.dataset == "sample_world" else []
-    dataset = open_dataset(recipe, [] if towns else data, validation=towns, cache=cache)
-    return dataset.evaluation(protocol or dataset.protocols[0])
+    dataset = open_dataset(
+        recipe, [] if towns else data, validation=towns, cache=cache,
+        skip_unreadable=skip_unreadable,
+    )  # fmt: skip
+    splits = dataset.evaluation(protocol or dataset.protocols[0])
+    return readable_splits(splits, None) if skip_unreadable else splits
 
 
 def _evaluate(
@@ -220,7 +228,8 @@ def export_to(
         towns = find_towns(calibrate_on or validation_towns(run))
         exported = town_data(towns, recipe, run / CACHE)
     elif data:
-        exported = split_data(open_dataset(recipe, data, cache=run / CACHE), recipe)
+        dataset = open_dataset(recipe, data, cache=run / CACHE)
+        exported = split_data(dataset, recipe, unreadable=unreadable_names(run))
     else:
         raise DataError(
             f"{run} was trained on {recipe.data.dataset}, which export measures it on",

@@ -119,8 +119,10 @@ class BatchedAugmentation(StrictModel):
 class Sample4GeoAugmentation(StrictModel):
     """The published augmentation, image by image at full parameters (official code, 2023).
 
-    Order: JPEG compression, resize, colour, blur or sharpen, one of two dropouts; then flip and
-    turn of both images in step. Ranges that the recipes never change live with the code.
+    Order: flip of both images in step, JPEG compression, resize, colour, blur or sharpen, one of
+    two dropouts, turn of both in step. Mode `paper` compresses image files at full size, before
+    the resize; all else is compressed after it. Ranges that the recipes never change live with
+    the code.
 
     Attributes:
         rotate_probability: of a synchronous turn by 90, 180 or 270 degrees; 0 for drone data.

@@ -140,6 +140,12 @@ def readable_splits(
     return readable
 
 
+def unreadable_names(run: Path) -> list[str]:
+    """What a run left out of its data set; nothing for runs without `--skip-unreadable`."""
+    listing = run / UNREADABLE_FILE
+    return listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
+
+
 def _write_list(path: Path, names: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -104,9 +104,34 @@ def test_a_damaged_image_stops_a_run_unless_told_to_leave_such_out(tmp_path, cap
     code, _ = train(tmp_path, "cvusa")
     assert code == 1
     assert damaged.name in capsys.readouterr().err
-    code, run = train(tmp_path, "cvusa", extra=["--skip-unreadable"])
+    code, run = train(tmp_path, "cvusa", extra=["--skip-unreadable", "--resume"])
     assert code == 0
     assert (run / "unreadable.txt").read_text().split() == [f"streetview/panos/{damaged.name}"]
+
+
+def test_what_a_run_left_out_its_export_leaves_out(tmp_path):
+    write_cvusa(tmp_path / "data", train=14, val=6)
+    damaged = sorted((tmp_path / "data" / "streetview" / "panos").iterdir())[0]
+    damaged.write_bytes(b"")
+    assert train(tmp_path, "cvusa", "validation_share: 0.1", ["--skip-unreadable"])[0] == 0
+    code = main(["export", "--checkpoint", str(tmp_path / "run"), "--data",
+                 str(tmp_path / "data"), "--out", str(tmp_path / "encoder")])  # fmt: skip
+    assert code == 0
+
+
+def test_a_damaged_image_of_the_split_that_selects_is_left_out_too(tmp_path, capsys):
+    write_cvusa(tmp_path / "data", train=14, val=6)
+    row = (tmp_path / "data" / "splits" / "val-19zl.csv").read_text().split()[0]
+    damaged = tmp_path / "data" / row.split(",")[1]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    code, run = train(tmp_path, "cvusa_paper", "", extra=["--skip-unreadable"])
+    assert code == 0
+    assert (run / "best.pt").exists()
+    assert (run / "unreadable.txt").read_text().split() == [row.split(",")[1]]
+    arguments = ["evaluate", "--checkpoint", str(run), "--data", str(tmp_path / "data")]
+    assert main(arguments) == 1
+    assert damaged.name in capsys.readouterr().err
+    assert main([*arguments, "--skip-unreadable"]) == 0
 
 
 def test_a_run_on_other_data_than_towns_is_exported_with_a_gated_variant(tmp_path):
@@ -121,8 +146,9 @@ def test_a_run_on_other_data_than_towns_is_exported_with_a_gated_variant(tmp_pat
     assert encoder.manifest.calibration == {}
     assert "CVUSA" in encoder.manifest.licence_data or "cvusa" in encoder.manifest.licence_data
     recipe = small_recipe(tmp_path, "cvusa")
-    assert main(["evaluate", "--encoder", str(tmp_path / "encoder"), "--recipe", recipe, "--data",
-                 str(tmp_path / "data"), "--pictures", str(tmp_path / "pictures")]) == 0  # fmt: skip
+    code = main(["evaluate", "--encoder", str(tmp_path / "encoder"), "--recipe", recipe, "--data",
+                 str(tmp_path / "data"), "--pictures", str(tmp_path / "pictures")])  # fmt: skip
+    assert code == 0
     (path,) = (tmp_path / "pictures").iterdir()
     with Image.open(path) as picture:
         assert picture.width > 300

@@ -1,11 +1,12 @@
 """The published augmentation: every step against a plain version, and photo and tile in step."""
 
+import colorsys
 import math
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from training.augmentation.batched import Pair, flip_pair, rotate_pair
 from training.augmentation.colour import _CHANGES, jitter, recompress
@@ -17,7 +18,8 @@ from training.augmentation.filters import (
     random_sharpen_kernel,
     sharpen_kernel,
 )
-from training.augmentation.sample4geo import augment_sample, turn_pair
+from training.augmentation.hue import turn_hue
+from training.augmentation.sample4geo import augment_sample, draw_quality, turn_pair
 from training.recipe import Sample4GeoAugmentation
 
 NOTHING = Sample4GeoAugmentation(
@@ -221,10 +223,51 @@ def test_jitter_of_no_strength_changes_nothing():
     np.testing.assert_array_equal(found, noise(16, 16))
 
 
-def test_a_whole_turn_of_the_hue_costs_only_the_rounding_of_hsv():
-    found = np.asarray(HUE(Image.fromarray(noise(16, 16)), 2.0), int)
-    np.testing.assert_allclose(found, noise(16, 16), atol=6)
-    assert np.abs(found - noise(16, 16)).mean() < 1
+@pytest.mark.parametrize("factor", [0.85, 0.931, 1.0, 1.15])
+def test_tables_change_brightness_and_contrast_exactly_as_pillow_does(factor):
+    for picture in (noise(40, 50), noise(40, 50) // 3 + 160, formula_image()):
+        image = Image.fromarray(picture)
+        for change, plain in ((BRIGHTNESS, ImageEnhance.Brightness),
+                              (CONTRAST, ImageEnhance.Contrast)):  # fmt: skip
+            np.testing.assert_array_equal(change(image, factor), plain(image).enhance(factor))
+
+
+def plainly_turned(pixel, share):
+    hue, saturation, value = colorsys.rgb_to_hsv(*(pixel / 255))
+    return np.array(colorsys.hsv_to_rgb((hue + share) % 1, saturation, value)) * 255
+
+
+@pytest.mark.parametrize("share", [-0.5, -0.15, -0.031, 0.004, 0.1, 0.15, 0.36, 0.5, 1.2])
+def test_turned_hues_are_those_of_hsv_to_half_a_grey_level(share):
+    few = noise(34, 20, 3)
+    few[:9] = few[:9] // 64 * 85  # equal channels, full and no saturation
+    few[0, 0], few[0, 1] = 0, 255
+    expected = [[plainly_turned(pixel, share) for pixel in row] for row in few]
+    np.testing.assert_allclose(turn_hue(few, share=share), expected, atol=0.502)
+
+
+def test_a_whole_turn_of_the_hue_changes_nothing():
+    np.testing.assert_array_equal(HUE(Image.fromarray(noise(16, 16)), 2.0), noise(16, 16))
+
+
+def test_images_recompressed_at_reading_are_not_recompressed_again():
+    photo, tile = noise(20, 48), noise(20, 20, 1)
+    for done in ((True, True), (True, False), (False, True)):
+        rng = np.random.default_rng(0)
+        found = augment_sample(
+            photo, tile, only(jpeg_probability=1), view="ground", rng=rng, recompressed=done
+        )
+        unchanged = np.array_equal(found[0], photo), np.array_equal(found[1], tile)
+        assert unchanged == done
+
+
+def test_qualities_are_drawn_evenly_from_the_range_when_at_all():
+    rng = np.random.default_rng(0)
+    drawn = [draw_quality(only(jpeg_probability=0.5), rng) for _ in range(2200)]
+    counts = np.bincount([quality for quality in drawn if quality is not None], minlength=101)
+    assert counts.sum() == pytest.approx(1100, abs=100)
+    assert not counts[:90].any()
+    assert counts[90:] == pytest.approx([100] * 11, abs=40)
 
 
 def test_jitter_stays_within_its_strength_on_grey():

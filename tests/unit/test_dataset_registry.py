@@ -9,6 +9,7 @@ import training
 from crossfix.errors import DataError
 from tests.tiny_datasets import write_cvact, write_cvusa, write_university, write_vigor
 from tests.tiny_towns import write_town
+from training.datasets.card_text import card_text
 from training.datasets.cards import CARDS
 from training.datasets.registry import open_dataset
 from training.recipe import DatasetName
@@ -37,7 +38,11 @@ def test_every_recipe_opens_its_data_set(tmp_path, name, end):
     assert len(split.positives) == len(split.queries) > 0
     assert data.card.name == recipe.data.dataset
     if name.startswith("vigor"):
-        assert data.card.counts["labels"] == ("original" if end else "corrected")
+        labels = "original" if end else "corrected"
+        assert data.card.counts["labels"] == labels
+        assert f"  labels: {labels}" in card_text(data.card).splitlines()
+    assert set(data.protocols) <= set(data.card.protocols)
+    assert data.protocols[0] == data.card.protocols[0]
 
 
 def test_towns_open_with_what_they_are_validated_on(tmp_path):
@@ -46,6 +51,7 @@ def test_towns_open_with_what_they_are_validated_on(tmp_path):
     recipe = load_recipe(RECIPES / "tiny.yaml")
     data = open_dataset(recipe, [tmp_path / "a"], validation=[tmp_path / "b"], cache=tmp_path / "c")
     assert data.card.counts == {"towns": "a", "evaluated towns": "b"}
+    assert tuple(data.card.protocols) == data.protocols == ("towns",)
     assert {split.name for split in data.evaluation("towns")} == {"b"}
 
 
@@ -56,6 +62,25 @@ def test_there_is_a_whole_card_of_every_data_set():
         assert card.source
         assert card.licence
         assert len(card.layout) >= 3
+        assert len(set(card.protocols)) == len(card.protocols) > 0
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_protocol_on_a_card_is_one_that_evaluate_takes(tmp_path, name):
+    WRITERS[name](tmp_path)
+    views = ["data.query_views=[drone,ground]"] if name == "university1652" else []
+    data = open_dataset(load_recipe(RECIPES / f"{name}.yaml", views), [tmp_path])
+    assert data.protocols == tuple(data.card.protocols)
+    for protocol in data.protocols:
+        if "160k" not in protocol:  # the distractors are optional
+            assert data.evaluation(protocol)
+
+
+def test_the_card_tells_the_protocols():
+    text = card_text(CARDS["cvact"])
+    assert "  protocols: val (the usual one), test, val-5m, test-5m" in text.splitlines()
+    assert "  protocol: towns" in card_text(CARDS["sample_world"]).splitlines()
+    assert max(len(line) for card in CARDS.values() for line in card_text(card).splitlines()) <= 96
 
 
 def test_one_folder_and_known_views_are_wanted(tmp_path):

@@ -14,7 +14,8 @@ from crossfix.errors import DataError, PublishError
 from crossfix.matches import Matches
 from crossfix.preprocess import normalise
 from tests.tiny_towns import write_town
-from training.datasets.split import DatasetCard, EvaluationSplit
+from training.datasets.hold_out import hold_out
+from training.datasets.split import DatasetCard, EvaluationSplit, PairTable
 from training.export.artifact import export_run
 from training.export.data import split_data, town_data
 from training.export.procedural import procedural_image
@@ -129,6 +130,15 @@ class PairsOfOthers:
     card = DatasetCard("pairs", "nowhere", "not to be passed on", {}, ())
     protocols = ("id-exact",)
 
+    def training(self):
+        return {
+            "ground": PairTable(
+                view="ground", queries=Images(self.views["ground"], 200),
+                tiles=Images(self.views["satellite"], 300), reference=np.arange(12),
+                positions=None, semi_positives=np.full((12, 0), -1),
+            )
+        }  # fmt: skip
+
     def evaluation(self, protocol):
         return [
             EvaluationSplit(
@@ -140,10 +150,48 @@ class PairsOfOthers:
         ]  # fmt: skip
 
 
+SMALL = ("model.name=test_convnext", "model.pretrained=false", "data.tile_px=32",
+         "data.ground_height_px=32", "data.ground_width_px=128",
+         "data.validation_share=0.25")  # fmt: skip
+
+
+def names_of(split):
+    images = (split.queries, split.gallery)
+    return [[part.name(i) for i in range(len(part))] for part in images]
+
+
+def test_variants_are_judged_on_what_the_run_held_out_and_figures_on_the_test_split():
+    recipe = load_recipe(RECIPES / "cvusa.yaml", SMALL)
+    pairs = PairsOfOthers(recipe.views())
+    data = split_data(pairs, recipe)
+    kept, held = hold_out(pairs.training()["ground"], share=0.25, seed=recipe.runtime.seed)
+    (gate,) = data.gate_splits
+    assert names_of(gate) == names_of(held)
+    assert not set(names_of(gate)[0]) & {kept.queries.name(i) for i in range(len(kept))}
+    assert [split.name for split in data.splits] == ["pairs test"]
+    for view, images in (("ground", gate.queries), ("satellite", gate.gallery)):
+        expected = np.stack([images.read(i) for i in range(len(images))])
+        np.testing.assert_array_equal(data.inputs()[view], expected)
+
+
+@pytest.mark.parametrize("change", ["mode=paper", "data.validation_share=0"])
+def test_where_nothing_was_held_out_the_evaluation_splits_judge(change):
+    recipe = load_recipe(RECIPES / "cvusa.yaml", [*SMALL, change])
+    data = split_data(PairsOfOthers(recipe.views()), recipe)
+    assert data.gate_splits is data.splits
+
+
+def test_images_that_the_run_left_out_are_left_out_before_holding_out():
+    recipe = load_recipe(RECIPES / "cvusa.yaml", SMALL)
+    pairs = PairsOfOthers(recipe.views())
+    plain = names_of(split_data(pairs, recipe).gate_splits[0])
+    (gate,) = split_data(pairs, recipe, unreadable=[plain[0][0], "another"]).gate_splits
+    assert plain[0][0] not in names_of(gate)[0]
+    assert len(gate.queries) >= 2
+
+
 def test_other_data_sets_give_figures_but_neither_calibration_nor_their_images(tmp_path, caplog):
-    small = ["model.name=test_convnext", "model.pretrained=false", "data.tile_px=32",
-             "data.ground_height_px=32", "data.ground_width_px=128"]  # fmt: skip
-    recipe = load_recipe(RECIPES / "cvusa.yaml", small)
+    recipe = load_recipe(RECIPES / "cvusa.yaml", SMALL)
     write_run(tmp_path / "run", recipe)
     data = split_data(PairsOfOthers(recipe.views()), recipe)
     assert "without calibration" in caplog.text
@@ -151,6 +199,9 @@ def test_other_data_sets_give_figures_but_neither_calibration_nor_their_images(t
                           gate=1.0)  # fmt: skip
     encoder = Encoder.load(tmp_path / "encoder", device="cpu", precision="int8")
     assert encoder.manifest == manifest
+    (measured,) = manifest.variants["int8"].measured
+    assert measured.split == data.gate_splits[0].name == "held out of training, ground to satellite"
+    assert {row["split"] for row in manifest.evaluation} == {"pairs test"}
     assert manifest.calibration == {}
     assert {row["weights"] for row in manifest.evaluation} == {"trained", "random"}
     assert manifest.licence_data == "pairs: not to be passed on"

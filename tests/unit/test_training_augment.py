@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from training.loop.loader import to_float
 
 from crossfix.preprocess import normalise
 from crossfix.view import ViewSpec
@@ -14,6 +13,7 @@ from training.augmentation.batched import (
     normalise_batch,
     rotate_pair,
 )
+from training.loop.loader import to_float
 from training.recipe import BatchedAugmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -123,5 +123,6 @@ def test_training_normalises_as_the_contract_does():
     spec = ViewSpec(view="drone", model_file="m", height_px=8, width_px=8, projection="oblique",
                     fit="center_crop", mean=MEAN, std=STD, heading="any")  # fmt: skip
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
-    ours = normalise_batch(to_float(torch.from_numpy(pixels), torch.device("cpu")), MEAN, STD).numpy()
+    images = to_float(torch.from_numpy(pixels), torch.device("cpu"))
+    ours = normalise_batch(images, MEAN, STD).numpy()
     np.testing.assert_allclose(ours, normalise(pixels, spec), atol=1e-5)

@@ -1,7 +1,9 @@
 """Towns: tables, tiles round the truth, the photo cache, the split by town."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from crossfix.bilinear import resize_sampled
 from crossfix.errors import DataError
 from crossfix.geodesy import distance_m
 from tests.tiny_towns import write_town
+from training.datasets import photo_pixels
 from training.datasets.photo_cache import load_view
+from training.datasets.photo_pixels import cached_photos
 from training.datasets.sample_world import TOWN_SPACING_M, SampleWorld
 from training.datasets.satellite_image import SatelliteImage, cut_tiles
 from training.datasets.town_images import TownGrid, disc_offsets
@@ -198,16 +202,18 @@ def test_a_view_without_photos_is_refused(tmp_path):
         world(tmp_path, "flat").training()
 
 
-def load(folder, spec, cache, offset=0.3):
+def load(folder, spec, cache, offset=0.3, skip=False):
     towns = open_towns(find_towns([folder]))
-    return load_view(towns, spec, tile_size_m=64.0, tile_offset_share=offset, cache=cache)
+    return load_view(
+        towns, spec, tile_size_m=64.0, tile_offset_share=offset, cache=cache, skip_unreadable=skip
+    )
 
 
 def test_the_cache_gives_the_same_pixels_and_follows_the_preprocessing(folder, tmp_path):
     spec = RECIPE.views()["ground"]
     fresh, stored = load(folder, spec, tmp_path), load(folder, spec, tmp_path)
     np.testing.assert_array_equal(fresh.pixels, stored.pixels)
-    assert len(list(tmp_path.glob("*.npy"))) == 2
+    assert len(list(tmp_path.glob("*.npz"))) == 2
     lower = spec.model_copy(update={"elevation_top_deg": 20.0})
     assert not np.array_equal(load(folder, lower, tmp_path).pixels, fresh.pixels)
 
@@ -226,3 +232,70 @@ def test_a_missing_photo_is_named(tmp_path):
     (town / "drone" / "0001.jpg").unlink()
     with pytest.raises(DataError, match=r"0001\.jpg"):
         load(town, RECIPE.views()["drone"], None)
+
+
+def test_a_cache_of_damaged_photos_stays_true_to_what_can_be_read(tmp_path):
+    town = write_town(tmp_path / "gap", seed=1, drone=4, panoramas=0, street=0)
+    spec, cache, damaged = RECIPE.views()["drone"], tmp_path / "cache", town / "drone" / "0001.jpg"
+    whole, good = load(town, spec, None), damaged.read_bytes()
+    damaged.write_bytes(good[:200])
+    with pytest.raises(DataError, match=r"0001\.jpg") as raised:
+        load(town, spec, cache)
+    assert "--skip-unreadable" in raised.value.hint
+    assert not list(tmp_path.glob("cache/*"))
+    for folder in (None, cache, cache):
+        some = load(town, spec, folder, skip=True)
+        assert some.unreadable == ("gap/drone/0001.jpg",)
+        assert some.name == tuple(f"gap/drone/000{i}.jpg" for i in (0, 2, 3))
+        np.testing.assert_array_equal(some.pixels, whole.pixels[[0, 2, 3]])
+        np.testing.assert_array_equal(some.xy_px, whole.xy_px[[0, 2, 3]])
+    with pytest.raises(DataError, match=r"0001\.jpg"):
+        load(town, spec, cache)
+    damaged.write_bytes(good)
+    for skip in (True, False):
+        mended = load(town, spec, cache, skip=skip)
+        assert mended.unreadable == ()
+        np.testing.assert_array_equal(mended.pixels, whole.pixels)
+
+
+def test_a_town_without_any_readable_photo_adds_none(tmp_path):
+    for number, name in enumerate("ab"):
+        write_town(tmp_path / name, seed=number, drone=2, panoramas=0, street=0)
+    for photo in (tmp_path / "a" / "drone").iterdir():
+        photo.write_bytes(b"")
+    found = load(tmp_path, RECIPE.views()["drone"], None, skip=True)
+    assert found.name == ("b/drone/0000.jpg", "b/drone/0001.jpg")
+    assert found.unreadable == ("a/drone/0000.jpg", "a/drone/0001.jpg")
+    assert found.town.tolist() == [1, 1]
+
+
+def test_each_writer_of_the_cache_has_a_file_of_its_own(tmp_path, monkeypatch):
+    town = open_town(write_town(tmp_path / "t", seed=1, drone=3, panoramas=0, street=0))
+    photos, spec, path = town.photos_of("drone"), RECIPE.views()["drone"], tmp_path / "c" / "t.npz"
+    both, written, save = Barrier(2, timeout=20), [], np.savez
+
+    def slow(handle, **arrays):
+        written.append(handle.name)
+        both.wait()  # the other has opened its file
+        save(handle, **arrays)
+
+    monkeypatch.setattr(photo_pixels.np, "savez", slow)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: cached_photos(photos, spec, path), range(2)))
+    assert len(set(written)) == 2
+    np.testing.assert_array_equal(found[0].pixels, cached_photos(photos, spec, path).pixels)
+    assert [file.name for file in path.parent.iterdir()] == ["t.npz"]
+
+
+def test_a_cache_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    town = open_town(write_town(tmp_path / "t", seed=1, drone=2, panoramas=0, street=0))
+
+    def full(handle, **_):
+        handle.write(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(photo_pixels.np, "savez", full)
+    path = tmp_path / "c" / "t.npz"
+    with pytest.raises(OSError, match="no space left"):
+        cached_photos(town.photos_of("drone"), RECIPE.views()["drone"], path)
+    assert not list(path.parent.iterdir())

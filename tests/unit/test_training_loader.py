@@ -3,8 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
-import types
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +13,10 @@ from crossfix.errors import DataError
 from crossfix.preprocess import normalise
 from tests.tiny_pairs import PLAIN_AUGMENTATION, Pictures, table, tiny
 from training import embedding
+from training.augmentation import sample4geo
+from training.datasets.image_files import select_images
 from training.embedding import image_set_embedder, torch_embedder
+from training.loop import loader as loader_module
 from training.loop.devices import build_accelerator
 from training.loop.loader import PairLoader, Task, seed_of, share_of
 from training.model import CrossViewEncoder
@@ -86,19 +87,78 @@ def test_without_augmentation_pixels_are_those_the_encoder_gets_later(channels_l
 def test_the_published_augmentation_runs_per_pair_before_the_device(monkeypatch):
     seen = []
 
-    def augment_sample(photo, tile, recipe, *, view, rng):
+    def augment_sample(photo, tile, recipe, *, view, rng, recompressed):
+        assert recompressed == (False, False)
         seen.append((photo.dtype, recipe.kind, view, rng.random()))
         return np.full_like(photo, 255), np.full_like(tile, 0)
 
-    fake = types.ModuleType("training.augmentation.sample4geo")
-    fake.augment_sample = augment_sample
-    monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    monkeypatch.setattr(loader_module, "augment_sample", augment_sample)
     ((_, pair),) = loader_of(tiny(SAMPLE4GEO)).batches([task([7, 2], 0)])
     assert [entry[:3] for entry in seen] == [(np.uint8, "sample4geo", "drone")] * 2
     assert seen[0][3] != seen[1][3]
     torch.testing.assert_close(pair.photo[0, :, 0, 0], torch.tensor([2.2489, 2.4286, 2.6400]),
                                atol=1e-3, rtol=0)  # fmt: skip
     assert float(pair.tile.std(dim=(2, 3)).max()) == 0
+
+
+@dataclass(frozen=True)
+class Recompressible(Pictures):
+    """A recompressed image is of one colour: the quality."""
+
+    def read_recompressed(self, index, *, quality):
+        return np.full_like(self.read(index), quality)
+
+
+ONLY_JPEG = (
+    "augmentation={kind: sample4geo, flip_probability: 0, rotate_probability: 0, "
+    "tile_random_turn: false, jpeg_probability: 0.5, jpeg_quality_min: 90, jpeg_quality_max: 100, "
+    "colour_probability: 0, colour_strength: 0, blur_or_sharpen_probability: 0, "
+    "dropout_probability: 0, photo_grid_dropout_ratio: 0.5, tile_grid_dropout_ratio: 0.4}"
+)
+
+
+def recompressible_loader(*overrides):
+    recipe = tiny(ONLY_JPEG, *overrides)
+    plain = table(recipe)
+    photos = Recompressible(recipe.views()["drone"], 40, noise=1)
+    pairs = replace(plain, queries=select_images(photos, np.arange(40)))
+    return PairLoader({"drone": pairs}, recipe, build_accelerator(recipe)), pairs
+
+
+def test_mode_paper_recompresses_before_the_resize_where_a_set_can_and_only_once(monkeypatch):
+    tasks = [task(range(40), step) for step in range(5)]
+    loader, pairs = recompressible_loader("mode=paper")
+    before = np.stack([pairs.queries.read(i) for i in range(40)])
+    resized = []
+    monkeypatch.setattr(sample4geo, "recompress",
+                        lambda pixels, quality: (resized.append(quality), pixels)[1])  # fmt: skip
+    qualities = []
+    for loaded in loader.images(tasks):
+        photos = loaded.photo.numpy()
+        done = (photos == photos[:, :1, :1, :1]).all(axis=(1, 2, 3))
+        np.testing.assert_array_equal(photos[~done], before[~done])
+        qualities += photos[done][:, 0, 0, 0].tolist()
+    assert len(qualities) == pytest.approx(100, abs=25)  # half of 200
+    assert set(qualities) == set(range(90, 101))
+    assert len(resized) == pytest.approx(100, abs=25)  # tiles alone: their set cannot
+
+
+def test_mode_correct_recompresses_after_the_resize():
+    loader, _ = recompressible_loader()
+    for loaded in loader.images([task(range(20), 0)]):
+        assert (loaded.photo != loaded.photo[:, :1, :1, :1]).flatten(1).any(dim=1).all()
+
+
+@forks
+def test_mode_paper_is_the_same_however_it_is_loaded():
+    tasks = [task([3, 1, 4, 1, 5], 0), task([9, 2, 6], 1)]
+    direct, apart = (
+        recompressible_loader("mode=paper", f"runtime.workers={workers}")[0] for workers in (0, 2)
+    )
+    for expected, found in zip(direct.images(tasks), apart.images(tasks), strict=True):
+        assert torch.equal(found.photo, expected.photo)
+        assert torch.equal(found.tile, expected.tile)
+    apart.close()
 
 
 @forks

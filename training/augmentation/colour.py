@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.random import Generator
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageStat
 
 from crossfix.images import UInt8
+from training.augmentation.hue import turn_hue
+
+_RAMP = Image.frombytes("L", (256, 1), bytes(range(256)))
 
 
 def recompress(pixels: UInt8, *, quality: int) -> UInt8:
@@ -33,12 +36,19 @@ def jitter(pixels: UInt8, *, strength: float, rng: Generator) -> UInt8:
 
 
 def _brightness(image: Image.Image, factor: float) -> Image.Image:
-    return ImageEnhance.Brightness(image).enhance(factor)
+    return _from_level(image, 0, factor)
 
 
 def _contrast(image: Image.Image, factor: float) -> Image.Image:
     """Away from or towards the mean of the grey image, one number."""
-    return ImageEnhance.Contrast(image).enhance(factor)
+    mean = ImageStat.Stat(image.convert("L")).mean[0]
+    return _from_level(image, int(mean + 0.5), factor)
+
+
+def _from_level(image: Image.Image, level: int, factor: float) -> Image.Image:
+    """Every value's distance from a level times the factor: by table, and as Pillow rounds it."""
+    table = Image.blend(Image.new("L", _RAMP.size, level), _RAMP, factor).tobytes()
+    return image.point(list(table) * 3)
 
 
 def _saturation(image: Image.Image, factor: float) -> Image.Image:
@@ -47,13 +57,10 @@ def _saturation(image: Image.Image, factor: float) -> Image.Image:
 
 
 def _hue(image: Image.Image, factor: float) -> Image.Image:
-    """Turned by ``factor - 1`` of the colour circle; Pillow divides the circle into 256."""
-    turn = round((factor - 1) * 256)
-    if not turn:
-        return image  # the way to HSV and back would cost up to 5 grey levels
-    hue, saturation, value = image.convert("HSV").split()
-    turned = hue.point([(level + turn) % 256 for level in range(256)])
-    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    """Turned by ``factor - 1`` of the colour circle."""
+    if factor == 1:
+        return image
+    return Image.fromarray(turn_hue(np.asarray(image), share=factor - 1))
 
 
 _CHANGES: tuple[Callable[[Image.Image, float], Image.Image], ...] = (

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -82,20 +83,26 @@ def filter_image(pixels: UInt8, kernel: Float64) -> UInt8:
     """
     side, (height, width) = len(kernel), pixels.shape[:2]
     reach = side // 2
+    columns = np.ascontiguousarray(kernel.T, np.float32)
     padded = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
     rows = padded.reshape(height + 2 * reach, -1)  # neighbours in x are three numbers apart
     filtered = np.empty((height, width * 3), np.uint8)
     for top in range(0, height, _BLOCK_ROWS):
         bottom = min(top + _BLOCK_ROWS, height)
-        filtered[top:bottom] = _filter_rows(rows[top : bottom + 2 * reach], kernel, width * 3)
+        filtered[top:bottom] = _filter_rows(rows[top : bottom + 2 * reach], columns, width * 3)
     return filtered.reshape(pixels.shape)
 
 
-def _filter_rows(rows: UInt8, kernel: Float64, length: int) -> UInt8:
-    source, count = rows.astype(np.float32), len(rows) - len(kernel) + 1
-    total = np.full((count, length), 0.5, np.float32)  # the cast below cuts, so this rounds
-    term = np.empty_like(total)
-    for (i, j), weight in np.ndenumerate(kernel):
-        np.multiply(source[i : i + count, 3 * j : 3 * j + length], np.float32(weight), out=term)
-        total += term
+def _filter_rows(rows: UInt8, columns: NDArray[np.float32], length: int) -> UInt8:
+    """Every column of the kernel down every column of the rows, then the shifted sums.
+
+    The first part is one small matrix product per row, on overlapping views of the rows: products
+    of this size run several times as fast as sums over whole images, and in one thread.
+    """
+    side = len(columns)
+    windows = sliding_window_view(rows.astype(np.float32), side, axis=0).swapaxes(1, 2)
+    sums = columns @ windows
+    total = sums[:, 0, :length] + np.float32(0.5)  # the cast below cuts, so this rounds
+    for j in range(1, side):
+        total += sums[:, j, 3 * j : 3 * j + length]
     return np.clip(total, 0, 255, out=total).astype(np.uint8)

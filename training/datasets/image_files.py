@@ -1,16 +1,36 @@
 """Images in files, read and preprocessed one at a time by the code the service uses."""
 
-from dataclasses import dataclass
+import io
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
+from PIL.JpegImagePlugin import JpegImageFile
 
 from crossfix.errors import CrossfixError, DataError
-from crossfix.images import UInt8, decode
+from crossfix.images import Photo, UInt8, decode
 from crossfix.preprocess import fit_pixels
 from crossfix.view import ViewSpec
+from training.augmentation.colour import recompress
 from training.datasets.split import ImageSet, Int64
+
+
+@runtime_checkable
+class RecompressibleSet(ImageSet, Protocol):
+    """An `ImageSet` that can also recompress its images before they are made smaller."""
+
+    def read_recompressed(self, index: int, *, quality: int) -> UInt8:
+        """One image as `read` gives it, but of a JPEG recompressed at its full size.
+
+        Args:
+            quality: of the JPEG, 1..100.
+
+        Raises:
+            DataError: the image cannot be read; the message names the file.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,10 +62,21 @@ class ImageFiles:
             DataError: the file is missing or damaged.
         """
         del rng
+        return self._fitted(index, None)
+
+    def read_recompressed(self, index: int, *, quality: int) -> UInt8:
+        """The image decoded whole, recompressed as a JPEG of this quality, then fitted.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        return self._fitted(index, quality)
+
+    def _fitted(self, index: int, quality: int | None) -> UInt8:
         path = self.root / self.names[index]
         heading_deg, hfov_deg = (0.0, 360.0) if self.panoramas else (None, None)
         try:
-            photo = decode(path.read_bytes(), target_px=self.spec.decode_px)
+            photo = self._decoded(path.read_bytes(), quality)
             pixels, _ = fit_pixels(photo, self.spec, heading_deg=heading_deg, hfov_deg=hfov_deg)
         except (OSError, CrossfixError, ValueError) as problem:
             raise DataError(
@@ -53,6 +84,36 @@ class ImageFiles:
                 hint="get the file again, or leave such images out with --skip-unreadable",
             ) from problem
         return pixels
+
+    def _decoded(self, data: bytes, quality: int | None) -> Photo:
+        if quality is None:
+            return decode(data, target_px=self._target_px(data))
+        photo = decode(data)
+        return replace(photo, pixels=recompress(photo.pixels, quality=quality))
+
+    def _target_px(self, data: bytes) -> int | None:
+        """What the shorter side must have after decoding; None for the whole image.
+
+        A panorama's sides are far apart, and what it needs is known: the canvas's columns, and
+        its rows within the elevations that are cut out, at ``width / 360`` pixels per degree.
+        """
+        known = self.panoramas and self.spec.fit == "panorama_canvas"
+        if self.spec.decode_px is None or not known:
+            return self.spec.decode_px
+        sides = _jpeg_sides(data)
+        if sides is None:
+            return self.spec.decode_px
+        top, bottom = self.spec.elevation_deg
+        needed = max(self.spec.width_px, self.spec.height_px * 360 / (top - bottom))
+        return math.ceil(needed * min(sides) / max(sides))
+
+
+def _jpeg_sides(data: bytes) -> tuple[int, int] | None:
+    """A JPEG's size from its header; None for other files, which cannot be decoded in part."""
+    try:
+        return JpegImageFile(io.BytesIO(data)).size
+    except (OSError, SyntaxError, ValueError):
+        return None  # what is wrong with a damaged one, decoding tells
 
 
 def _reason(problem: Exception) -> str:
@@ -89,9 +150,22 @@ class ImageSubset:
         return self.images.read(int(self.chosen[index]), rng)
 
 
+@dataclass(frozen=True)
+class RecompressibleSubset(ImageSubset):
+    """Some images of a set that can recompress them."""
+
+    images: RecompressibleSet
+
+    def read_recompressed(self, index: int, *, quality: int) -> UInt8:
+        """The image as the whole set recompresses it."""
+        return self.images.read_recompressed(int(self.chosen[index]), quality=quality)
+
+
 def select_images(images: ImageSet, chosen: Int64) -> ImageSet:
-    """A subset; of a subset, too, without nesting."""
+    """A subset that can do what the set can; of a subset, too, without nesting."""
     chosen = np.asarray(chosen, np.int64)
     if isinstance(images, ImageSubset):
-        return ImageSubset(images.images, images.chosen[chosen])
+        return select_images(images.images, images.chosen[chosen])
+    if isinstance(images, RecompressibleSet):
+        return RecompressibleSubset(images, chosen)
     return ImageSubset(images, chosen)

@@ -44,7 +44,7 @@ def read_photos(
         DataError: a photo cannot be read and is not to be skipped.
     """
     pixels = np.empty((len(photos), spec.height_px, spec.width_px, 3), np.uint8)
-    kept = []
+    kept: list[int] = []
     for i, photo in enumerate(photos):
         try:
             pixels[len(kept)] = read_photo(photo, spec)
@@ -108,7 +108,7 @@ def read_photo(photo: PhotoRow, spec: ViewSpec) -> UInt8:
     try:
         decoded = decode(photo.path.read_bytes())
         pixels, _ = fit_pixels(decoded, spec, heading_deg=heading, hfov_deg=hfov)
-    except (OSError, CrossfixError) as problem:
+    except (OSError, CrossfixError, ValueError) as problem:
         raise DataError(
             f"photo {photo.path} cannot be read",
             hint="render it again, or leave such photos out with --skip-unreadable",

@@ -56,7 +56,7 @@ def export_run(
         LOGGER.info("torch and ONNX Runtime agree: smallest cosine %.7f", worst)
         _refuse_too_large([onnx], data.golden, max_bytes)
         made = make_variants(
-            onnx, recipe.views(), data.splits, inputs, names=variants, gate=gate
+            onnx, recipe.views(), data.gate_splits, inputs, names=variants, gate=gate
         )  # fmt: skip
         files = [onnx, *(file for outcome in made.values() for file in outcome.models.values())]
         _refuse_too_large(files, data.golden, max_bytes)

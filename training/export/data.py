@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from PIL import Image
 from crossfix.errors import DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
+from training.datasets.hold_out import hold_out
 from training.datasets.photo_cache import ViewPhotos, load_view
 from training.datasets.registry import open_dataset
-from training.datasets.split import Dataset, EvaluationSplit, ImageSet
+from training.datasets.split import Dataset, EvaluationSplit, ImageSet, PairTable
 from training.datasets.towns import Town, open_towns
+from training.datasets.unreadable import without
 from training.export.procedural import procedural_golden
 from training.recipe import Recipe
 
@@ -33,7 +35,10 @@ class ExportData:
     """Images never trained on.
 
     Attributes:
-        splits: what figures and variants are measured on.
+        splits: what the artifact's figures are measured on.
+        gate_splits: what decides: variants are measured on them before they are written, and
+            their images check the ONNX model and scale int8. Not the test data where something
+            was held out of the training data.
         golden: images that go into the artifact.
         licence: of the data, in words.
         may_be_shared: what was trained on the data may be passed on under our own licence.
@@ -41,6 +46,7 @@ class ExportData:
     """
 
     splits: Sequence[EvaluationSplit]
+    gate_splits: Sequence[EvaluationSplit]
     golden: Golden
     licence: str
     may_be_shared: bool
@@ -48,9 +54,11 @@ class ExportData:
     photos: Mapping[ViewName, ViewPhotos] | None = None
 
     def inputs(self) -> dict[ViewName, UInt8]:
-        """Up to 16 preprocessed images (N, h, w, 3) of every view, spread over the first split."""
+        """Up to 16 preprocessed images (N, h, w, 3) of every view, spread over a gate split."""
         found: dict[ViewName, UInt8] = {}
-        for images in (part for split in self.splits for part in (split.queries, split.gallery)):
+        for images in (
+            part for split in self.gate_splits for part in (split.queries, split.gallery)
+        ):
             if images.spec.view not in found and len(images):
                 found[images.spec.view] = _some(images)
         return found
@@ -77,6 +85,7 @@ def town_data(folders: Sequence[Path], recipe: Recipe, cache: Path | None) -> Ex
     splits = dataset.evaluation(dataset.protocols[0])
     return ExportData(
         splits=splits,
+        gate_splits=splits,
         golden={**_golden_photos(towns, recipe), **_golden_tiles(splits[0].gallery)},
         licence=LICENCE_TOWNS,
         may_be_shared=True,
@@ -85,10 +94,18 @@ def town_data(folders: Sequence[Path], recipe: Recipe, cache: Path | None) -> Ex
     )
 
 
-def split_data(dataset: Dataset, recipe: Recipe, *, protocol: str | None = None) -> ExportData:
+def split_data(
+    dataset: Dataset, recipe: Recipe, *, protocol: str | None = None,
+    unreadable: Collection[str] = (),
+) -> ExportData:  # fmt: skip
     """The evaluation splits of a data set that is not of towns.
 
-    Its images belong to others and stay here: golden samples are computed images.
+    Its images belong to others and stay here: golden samples are computed images. In mode
+    `correct` with a validation share, variants are judged on what the run held out of its
+    training data; otherwise on the evaluation splits.
+
+    Args:
+        unreadable: names of the images that the run left out before it held anything out.
 
     Raises:
         DataError: no such protocol, or lists or images are missing.
@@ -97,12 +114,34 @@ def split_data(dataset: Dataset, recipe: Recipe, *, protocol: str | None = None)
         "the encoder is written without calibration: that needs towns, and %s has none",
         dataset.card.name,
     )
+    splits = dataset.evaluation(protocol or dataset.protocols[0])
     return ExportData(
-        splits=dataset.evaluation(protocol or dataset.protocols[0]),
+        splits=splits,
+        gate_splits=_held_out(dataset, recipe, unreadable) or splits,
         golden=procedural_golden(recipe.views()),
         licence=f"{dataset.card.name}: {dataset.card.licence}",
         may_be_shared=False,
     )
+
+
+def _held_out(
+    dataset: Dataset, recipe: Recipe, unreadable: Collection[str]
+) -> list[EvaluationSplit]:
+    """The very splits that the run's best weights were chosen by; none in mode `paper`."""
+    share, seed = recipe.data.validation_share, recipe.runtime.seed
+    if recipe.mode == "paper" or not share:
+        return []
+    tables = [_readable(table, unreadable) for table in dataset.training().values()]
+    return [hold_out(table, share=share, seed=seed)[1] for table in tables]
+
+
+def _readable(table: PairTable, unreadable: Collection[str]) -> PairTable:
+    names = frozenset(unreadable)
+    photos, tiles = (
+        [i for i in range(len(images)) if names and images.name(i) in names]
+        for images in (table.queries, table.tiles)
+    )
+    return without(table, photos, tiles) if photos or tiles else table
 
 
 def load_photos(

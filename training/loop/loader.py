@@ -20,8 +20,9 @@ from crossfix.errors import CrossfixError, DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
 from training.augmentation.batched import Pair, augment_pair, normalise_batch
+from training.augmentation.sample4geo import augment_sample, read_image
 from training.datasets.split import Int64, PairTable
-from training.recipe import AugmentationRecipe, BatchedAugmentation, Recipe
+from training.recipe import AugmentationRecipe, BatchedAugmentation, Mode, Recipe
 from training.sampling.batches import Batch
 
 Loaded = TypeVar("Loaded")
@@ -72,6 +73,7 @@ class PairReader(Dataset["LoadedPair | CrossfixError"]):
 
     tables: Mapping[ViewName, PairTable]
     augmentation: AugmentationRecipe
+    mode: Mode
     seed: int
 
     def __getitem__(self, task: Task) -> LoadedPair | CrossfixError:
@@ -84,13 +86,15 @@ class PairReader(Dataset["LoadedPair | CrossfixError"]):
 
     def _read(self, task: Task, pair: int) -> tuple[UInt8, UInt8]:
         table, rng = self.tables[task.view], np.random.default_rng([self.seed, task.step, pair])
-        photo = table.queries.read(pair)
-        tile = table.tiles.read(int(table.reference[pair]), rng)
-        if isinstance(self.augmentation, BatchedAugmentation):
-            return photo, tile
-        from training.augmentation.sample4geo import augment_sample
-
-        return augment_sample(photo, tile, self.augmentation, view=task.view, rng=rng)
+        tile_index, wanted = int(table.reference[pair]), self.augmentation
+        if isinstance(wanted, BatchedAugmentation):
+            return table.queries.read(pair), table.tiles.read(tile_index, rng)
+        photo = read_image(table.queries, pair, wanted, mode=self.mode, rng=rng)
+        tile = read_image(table.tiles, tile_index, wanted, mode=self.mode, rng=rng, cut=rng)
+        return augment_sample(
+            photo.pixels, tile.pixels, wanted, view=task.view, rng=rng,
+            recompressed=(photo.recompressed, tile.recompressed),
+        )  # fmt: skip
 
 
 @dataclass
@@ -122,7 +126,7 @@ class PairLoader:
         self._tasks = _TaskList()
         workers = recipe.runtime.workers
         self._loader: DataLoader[LoadedPair | CrossfixError] = DataLoader(
-            PairReader(tables, recipe.augmentation, recipe.runtime.seed),
+            PairReader(tables, recipe.augmentation, recipe.mode, recipe.runtime.seed),
             batch_size=None,
             sampler=self._tasks,
             collate_fn=unchanged,
