@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from crossfix.errors import DataError
 from crossfix.estimate import Candidates, weighted_position
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
 from tests.tiny_splits import scores_embedder, spec_of, split_of
@@ -155,7 +156,7 @@ def test_a_shared_gallery_is_embedded_once():
 
 
 def test_broken_embeddings_are_refused():
-    with pytest.raises(ValueError, match="1 of 3 query embeddings"):
+    with pytest.raises(DataError, match="1 of 3 query embeddings"):
         rows_of(split_of([[0], [1], [2]], 4), [[0, 0, 0, 0], [0, np.nan, 0, 0], [0, 0, 0, 0]])
 
 

@@ -113,11 +113,13 @@ def evaluate_split(
         DataError: an image cannot be read, or embeddings are not finite.
     """
     queries, gallery = embed(split.queries), embed(split.gallery)
-    if not (np.isfinite(queries).all() and np.isfinite(gallery).all()):
-        raise DataError(
-            f"the encoder gives NaN or infinity on {split.name}, which has no rank",
-            hint="its training went wrong; take an earlier checkpoint or train again",
-        )
+    for images, found in (("query", queries), ("gallery", gallery)):
+        broken = int((~np.isfinite(found).all(axis=1)).sum())
+        if broken:
+            raise DataError(
+                f"{broken} of {len(found)} {images} embeddings of {split.name} hold NaN or infinity",
+                hint="its training went wrong; take an earlier checkpoint or train again",
+            )
     ranking = rank_queries(
         queries, gallery, split.positives,
         semi_positives=split.semi_positives, ties=TIES[mode],
