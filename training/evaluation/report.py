@@ -117,7 +117,7 @@ def evaluate_split(
         broken = int((~np.isfinite(found).all(axis=1)).sum())
         if broken:
             raise DataError(
-                f"{broken} of {len(found)} {images} embeddings of {split.name} hold NaN or infinity",
+                f"{broken} of {len(found)} {images} embeddings of {split.name} are no numbers",
                 hint="its training went wrong; take an earlier checkpoint or train again",
             )
     ranking = rank_queries(
