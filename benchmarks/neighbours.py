@@ -6,14 +6,13 @@ embeddings. Each part runs in a process of its own, which reports its peak beyon
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import time
 from typing import Any
 
 import numpy as np
 
+from benchmarks.apart import gib_since, peak_bytes, run_apart, unit_rows
 from benchmarks.record import append_row
 from crossfix.matches import Matches
 from training.datasets.split import Float64, Positions
@@ -22,7 +21,6 @@ from training.sampling.items import PairItems
 from training.sampling.neighbour_table import NeighbourTable
 from training.sampling.neighbours import ground_neighbours, similar_tiles
 
-GIB = 2**30
 PARTS = ("ground", "similar", "batches")
 CITIES = ((-73.98, 40.75), (-122.33, 47.61))  # New York and Seattle, as in VIGOR's training part
 GRID_DEG = 3.3e-4  # about half a tile of zoom 20
@@ -38,11 +36,7 @@ def main() -> int:
     sizes = {"pairs": options.pairs, "tiles": options.tiles, "dim": options.dim}
     row: dict[str, Any] = dict(sizes)
     for part in PARTS:
-        command = [sys.executable, "-m", "benchmarks.neighbours", "--worker", part]
-        for name, value in sizes.items():
-            command += [f"--{name}", str(value)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        row |= json.loads(done.stdout)
+        row |= run_apart("benchmarks.neighbours", ["--worker", part], sizes)
     for name, value in row.items():
         print(f"{name:>20} {value}")
     append_row("neighbours", row)
@@ -61,26 +55,26 @@ def _parser() -> argparse.ArgumentParser:
 def measure_ground(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds and extra GiB of the ground table, in the published and in the right order."""
     positions, found = Positions("lonlat", city_places(options.tiles)), {}
-    before = _peak_bytes()
+    before = peak_bytes()
     for mode in ("paper", "correct"):
         began = time.perf_counter()
         ground_neighbours(positions, RANGE, exclude_within_m=0.0, mode=mode)
         found[f"ground_{mode}_s"] = round(time.perf_counter() - began, 2)
-    return found | {"ground_extra_gib": _gib_since(before)}
+    return found | {"ground_extra_gib": gib_since(before)}
 
 
 def measure_similar(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds and extra GiB of the similarity table, beyond the embeddings."""
     photos, tiles = (
-        _unit(rows, options.dim, seed=seed)
+        unit_rows(rows, options.dim, seed=seed)
         for seed, rows in enumerate((options.pairs, options.tiles))
     )
     blocked = Matches.one_each(_references(options))
-    before = _peak_bytes()
+    before = peak_bytes()
     began = time.perf_counter()
     similar_tiles(photos, tiles, RANGE, blocked=blocked)
     seconds = time.perf_counter() - began
-    return {"similar_s": round(seconds, 1), "similar_extra_gib": _gib_since(before)}
+    return {"similar_s": round(seconds, 1), "similar_extra_gib": gib_since(before)}
 
 
 def measure_batches(options: argparse.Namespace) -> dict[str, Any]:
@@ -124,20 +118,6 @@ def _references(options: argparse.Namespace) -> np.ndarray[Any, np.dtype[np.int6
     rng = np.random.default_rng(1)
     extra = rng.integers(0, options.tiles, max(0, options.pairs - options.tiles))
     return np.concatenate([np.arange(options.tiles), extra])[: options.pairs].astype(np.int64)
-
-
-def _unit(rows: int, dim: int, *, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    values = np.random.default_rng(seed).standard_normal((rows, dim), np.float32)
-    values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
-    return values
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _gib_since(before: int) -> float:
-    return round((_peak_bytes() - before) / GIB, 3)
 
 
 if __name__ == "__main__":

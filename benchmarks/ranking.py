@@ -6,19 +6,16 @@ that both meet the same noise of the machine; ranking checks the whole gallery a
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks.apart import gib_since, peak_bytes, run_apart, unit_rows
 from benchmarks.record import append_row
 from crossfix.matches import Matches
 from crossfix.ranking import BUFFER_BYTES, rank_queries
 
-GIB = 2**30
 CHUNKS_PER_TURN = 4
 
 
@@ -29,10 +26,7 @@ def main() -> int:
         print(json.dumps(measure(options.queries, options.gallery, options.dim)))
         return 0
     sizes = {"queries": options.queries, "gallery": options.gallery, "dim": options.dim}
-    command = [sys.executable, "-m", "benchmarks.ranking", "--worker"]
-    for name, value in sizes.items():
-        command += [f"--{name}", str(value)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = run_apart("benchmarks.ranking", ["--worker"], sizes)
     for name, value in found.items():
         print(f"{name:>18} {value}")
     append_row("ranking", sizes | found)
@@ -53,12 +47,12 @@ def measure(queries: int, gallery: int, dim: int) -> dict[str, float]:
 
     The bare product and its buffer come after the first ranking, so that the peak is ranking's.
     """
-    tiles, photos = _unit(gallery, dim, seed=0), _unit(queries, dim, seed=1)
+    tiles, photos = unit_rows(gallery, dim, seed=0), unit_rows(queries, dim, seed=1)
     positives = Matches.one_each(np.arange(queries) % gallery)
     chunk = max(1, BUFFER_BYTES // (4 * gallery))
-    before = _peak_bytes()
+    before = peak_bytes()
     rank_queries(photos[: 2 * chunk], tiles, _rows(positives, 0, 2 * chunk))
-    extra = _peak_bytes() - before
+    extra_gib = gib_since(before)
     product_s = ranking_s = 0.0
     buffer = np.empty((min(chunk, queries), gallery), np.float32)
     for start in range(0, queries, CHUNKS_PER_TURN * chunk):
@@ -75,22 +69,12 @@ def measure(queries: int, gallery: int, dim: int) -> dict[str, float]:
         "product_s": round(product_s, 2),
         "ranking_s": round(ranking_s, 2),
         "ratio": round(ranking_s / product_s, 3),
-        "extra_gib": round(extra / GIB, 3),
+        "extra_gib": extra_gib,
     }
-
-
-def _unit(rows: int, dim: int, *, seed: int) -> NDArray[np.float32]:
-    values = np.random.default_rng(seed).standard_normal((rows, dim), np.float32)
-    values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
-    return values
 
 
 def _rows(matches: Matches, start: int, count: int) -> Matches:
     return Matches.one_each(matches.columns[start : start + count])
-
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

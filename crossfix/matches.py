@@ -51,6 +51,18 @@ class Matches:
         """The list of one row."""
         return self.columns[self.starts[row] : self.starts[row + 1]]
 
+    def rows(self) -> Int64:
+        """(M,) the row that each entry of `columns` belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts())
+
+    def select(self, chosen: ArrayLike) -> "Matches":
+        """The lists of some rows, in the given order, repetitions allowed."""
+        chosen = np.asarray(chosen, np.int64)
+        lengths = self.counts()[chosen]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        inside = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
+        return Matches(starts, self.columns[np.repeat(self.starts[chosen], lengths) + inside])
+
     def counts(self) -> Int64:
         """(Q,) lengths of the lists."""
         return np.diff(self.starts)

@@ -27,6 +27,10 @@ BUFFER_BYTES = 256 * 2**20  # a matrix product of fewer rows is slower, of more 
 PEAK_COLUMNS = 256  # columns that share one maximum in the search for the top
 
 
+class BrokenEmbeddings(ValueError):
+    """Embeddings that have no rank: not finite, or too long for finite scores."""
+
+
 @dataclass(frozen=True)
 class Ranking:
     """What each of Q queries found among N gallery items.
@@ -70,8 +74,8 @@ def rank_queries(
         threads: that count; by default one per core.
 
     Raises:
-        ValueError: sizes that do not fit, or embeddings that are not finite (or so long that
-            their scores would not be).
+        ValueError: sizes that do not fit.
+        BrokenEmbeddings: they are not finite (or so long that their scores would not be).
     """
     queries, gallery = _checked(queries, "query"), _checked(gallery, "gallery")
     _check_sizes(queries, gallery, positives, semi_positives)
@@ -99,7 +103,7 @@ def _checked(embeddings: Float32, what: str) -> Float32:
     with np.errstate(over="ignore", invalid="ignore"):
         broken = np.flatnonzero(~np.isfinite(np.einsum("ij,ij->i", values, values)))
     if len(broken):
-        raise ValueError(
+        raise BrokenEmbeddings(
             f"{len(broken)} of {len(values)} {what} embeddings hold NaN, infinity or numbers "
             f"beyond use, the first in row {broken[0]}; a broken model has no rank"
         )
@@ -134,9 +138,8 @@ class _Listed:
 
     @classmethod
     def of(cls, matches: Matches, first: int, scores: Float32) -> "_Listed":
-        starts = matches.starts[first : first + len(scores) + 1]
-        row = np.repeat(np.arange(len(scores)), np.diff(starts))
-        column = matches.columns[starts[0] : starts[-1]]
+        part = matches.select(np.arange(first, first + len(scores)))
+        row, column = part.rows(), part.columns
         return cls(row, column, scores[row, column])
 
     def without(self, other: "_Listed", columns: int) -> "_Listed":

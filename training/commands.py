@@ -21,7 +21,7 @@ from training.datasets.split import EvaluationSplit
 from training.datasets.towns import find_towns
 from training.embedding import EmbedImages, artifact_embedder, image_set_embedder
 from training.evaluation.picture import draw_top
-from training.evaluation.report import file_name, result_rows
+from training.evaluation.report import evaluate_splits, file_name, result_rows
 from training.export.artifact import export_run
 from training.export.data import split_data, town_data
 from training.loop.checkpoint import (
@@ -29,6 +29,7 @@ from training.loop.checkpoint import (
     RECIPE_FILE,
     Weights,
     load_run,
+    load_run_recipe,
     load_run_record,
     save_recipe,
     validation_towns,
@@ -37,7 +38,7 @@ from training.loop.devices import choose_device
 from training.loop.trainer import Trainer
 from training.recipe import DatasetName, Recipe
 from training.run_data import CACHE, open_run_data, readable_splits, unreadable_names
-from training.validation import evaluate_splits, validator
+from training.validation import validator
 
 LOGGER = logging.getLogger(__name__)
 
@@ -154,11 +155,7 @@ def _splits(
     recipe: Recipe, data: Sequence[Path], protocol: str | None, *, cache: Path | None,
     skip_unreadable: bool,
 ) -> list[EvaluationSplit]:  # fmt: skip
-    towns = find_towns(data) if recipe.data.dataset == "sample_world" else []
-    dataset = open_dataset(
-        recipe, [] if towns else data, validation=towns, cache=cache,
-        skip_unreadable=skip_unreadable,
-    )  # fmt: skip
+    dataset = open_dataset(recipe, data, cache=cache, skip_unreadable=skip_unreadable)
     splits = dataset.evaluation(protocol or dataset.protocols[0])
     return readable_splits(splits, None) if skip_unreadable else splits
 
@@ -218,7 +215,7 @@ def export_to(
         DataError: no run there, or no data to measure on.
         PublishError: the ONNX model differs from torch, or the artifact is too large.
     """
-    recipe, _ = load_run(run, weights=weights)
+    recipe = load_run_recipe(run)
     if calibrate_on and recipe.data.dataset != "sample_world":
         raise DataError(
             f"--calibrate-on is for towns, and {run} was trained on {recipe.data.dataset}",

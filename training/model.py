@@ -66,25 +66,28 @@ def _backbone(recipe: ModelRecipe, channels: int) -> nn.Module:
         DataError: pretrained weights cannot be had.
     """
     try:
-        network = timm.create_model(
-            recipe.name, pretrained=False, num_classes=0, in_chans=channels, **recipe.kwargs
-        )
+        return timm.create_model(
+            recipe.name, pretrained=recipe.pretrained, num_classes=0, in_chans=channels,
+            **recipe.kwargs,
+        )  # fmt: skip
+    except OSError as problem:
+        raise _unavailable(recipe, problem) from problem
     except (RuntimeError, TypeError, ValueError) as problem:
         raise RecipeError(
             f"timm builds no model {recipe.name!r}: {str(problem).splitlines()[0]}",
             hint="see timm.list_models() for names, and model.kwargs for its arguments",
         ) from problem
-    if not recipe.pretrained:
-        return network
-    try:
-        return timm.create_model(
-            recipe.name, pretrained=True, num_classes=0, in_chans=channels, **recipe.kwargs
-        )
-    except Exception as problem:  # the download has many ways to fail
-        raise DataError(
-            f"the pretrained weights of {recipe.name} cannot be had: {problem}",
-            hint="check the connection, or set model.pretrained to false",
-        ) from problem
+    except Exception as problem:  # clients of hubs have errors of their own
+        if not recipe.pretrained:
+            raise
+        raise _unavailable(recipe, problem) from problem
+
+
+def _unavailable(recipe: ModelRecipe, problem: Exception) -> DataError:
+    return DataError(
+        f"the pretrained weights of {recipe.name} cannot be had: {problem}",
+        hint="check the connection, or set model.pretrained to false",
+    )
 
 
 class Temperature(nn.Module):

@@ -8,7 +8,7 @@ from accelerate import PartialState
 
 from crossfix.errors import DataError
 from crossfix.view import ViewName
-from training.datasets.hold_out import hold_out
+from training.datasets.hold_out import hold_out_all
 from training.datasets.registry import open_dataset
 from training.datasets.split import Dataset, DatasetCard, EvaluationSplit, PairTable
 from training.datasets.towns import find_towns
@@ -85,15 +85,8 @@ def _with_validation(
         return RunData(dataset.card, tables, splits, towns)
     if recipe.mode == "paper":
         return RunData(dataset.card, tables, dataset.evaluation(dataset.protocols[0]))
-    if not recipe.data.validation_share:
-        return RunData(dataset.card, tables, [])
-    share, seed = recipe.data.validation_share, recipe.runtime.seed
-    held = {view: hold_out(table, share=share, seed=seed) for view, table in tables.items()}
-    return RunData(
-        dataset.card,
-        {view: kept for view, (kept, _) in held.items()},
-        [split for _, split in held.values()],
-    )
+    kept, held = hold_out_all(tables, recipe)
+    return RunData(dataset.card, kept, held)
 
 
 def split_towns(

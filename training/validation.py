@@ -7,19 +7,10 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from crossfix.metrics import PercentRule
 from training.datasets.split import EvaluationSplit
 from training.embedding import EmbedImages
 from training.evaluation.picture import draw_top
-from training.evaluation.report import (
-    ALL_KINDS,
-    PositionEstimator,
-    SplitResult,
-    embed_once,
-    evaluate_split,
-    overall_rows,
-    result_rows,
-)
+from training.evaluation.report import ALL_KINDS, evaluate_splits, overall_rows, result_rows
 from training.evaluation.table import format_rows
 from training.loop.trainer import Validate
 from training.recipe import Recipe
@@ -51,17 +42,3 @@ def validator(splits: Sequence[EvaluationSplit], recipe: Recipe, run: Path) -> V
         return {**figures, "selection": float(np.mean(whole))}
 
     return validate
-
-
-def evaluate_splits(
-    splits: Sequence[EvaluationSplit], embed: EmbedImages, recipe: Recipe, *,
-    cutoff: PercentRule | None = None,
-) -> list[SplitResult]:  # fmt: skip
-    """Evaluates all splits as the recipe's mode says; towns with the weighted estimate too."""
-    towns = recipe.data.towns
-    estimator = PositionEstimator(towns.tile_size_m, {}) if towns else None
-    embed = embed_once(embed)
-    return [
-        evaluate_split(split, embed, mode=recipe.mode, cutoff=cutoff, estimator=estimator)
-        for split in splits
-    ]

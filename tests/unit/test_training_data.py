@@ -299,3 +299,11 @@ def test_a_cache_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypa
     with pytest.raises(OSError, match="no space left"):
         cached_photos(town.photos_of("drone"), RECIPE.views()["drone"], path)
     assert not list(path.parent.iterdir())
+
+
+def test_the_views_of_a_town_share_one_gallery_and_one_reading_of_their_photos(folder):
+    world = SampleWorld.open(RECIPE, [folder / "a"], [folder / "b"], None)
+    ground, drone = world.evaluation("towns")
+    assert ground.gallery is drone.gallery
+    assert ground.queries.photos is world.validation_photos["ground"]
+    assert world.evaluation("towns")[0].queries.photos is ground.queries.photos

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from crossfix.errors import RecipeError
+from crossfix.errors import DataError, RecipeError
 from tests.tiny_pairs import tiny
 from training.loop.average import AveragedWeights
 from training.loop.optimiser import build_optimiser, clip_gradients
@@ -93,3 +93,14 @@ def test_gradients_are_limited_by_number_and_by_length():
     assert clipped("optimiser.clip_norm=null", "optimiser.clip_value=5") == [5.0, -4.0]
     assert clipped("optimiser.clip_norm=null", "optimiser.clip_value=null") == [30.0, -4.0]
     assert clipped("optimiser.clip_norm=5", "optimiser.clip_value=3") == [3.0, -3.0]
+
+
+@pytest.mark.parametrize("problem", [ConnectionError("no route"), KeyError("hub")])
+def test_pretrained_weights_that_cannot_be_had_are_named(monkeypatch, problem):
+    def create_model(*_, **__):
+        raise problem
+
+    monkeypatch.setattr("timm.create_model", create_model)
+    recipe = tiny("model.pretrained=true").model
+    with pytest.raises(DataError, match=f"pretrained weights of {recipe.name}"):
+        CrossViewEncoder(recipe)

@@ -5,7 +5,7 @@ cells of ground with a strip around them that is used for nothing.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from scipy.spatial import cKDTree
 
 from crossfix.errors import DataError
 from crossfix.matches import Matches
+from crossfix.view import ViewName
+from training.datasets.ground import unit_sphere
 from training.datasets.image_files import select_images
 from training.datasets.split import EvaluationSplit, Int64, PairTable, Positions
 from training.datasets.subtable import Bool, new_numbers, subtable
+from training.recipe import Recipe
 
 CELL_M = 500.0
 GUARD_M = 75.0  # a tile's side in the city data sets: nearer tiles show common ground
@@ -45,6 +48,22 @@ def hold_out(table: PairTable, *, share: float, seed: int) -> tuple[PairTable, E
     beside = _near(table.positions, held) | _tied(table, held)
     whole = np.ones(len(table), np.bool_)
     return subtable(table, pairs=whole, tiles=~(held | beside)), split
+
+
+def hold_out_all(
+    tables: Mapping[ViewName, PairTable], recipe: Recipe
+) -> tuple[Mapping[ViewName, PairTable], list[EvaluationSplit]]:
+    """What a run trains on and what it holds out: nothing in mode `paper` or without a share.
+
+    Raises:
+        DataError: as `hold_out`.
+    """
+    share, seed = recipe.data.validation_share, recipe.runtime.seed
+    if recipe.mode == "paper" or not share:
+        return tables, []
+    parted = {view: hold_out(table, share=share, seed=seed) for view, table in tables.items()}
+    kept = {view: trained for view, (trained, _) in parted.items()}
+    return kept, [split for _, split in parted.values()]
 
 
 def _groups(table: PairTable) -> list[str]:
@@ -97,9 +116,7 @@ def _points_m(positions: Positions) -> NDArray[np.float64]:
     """Points whose straight distance is the one on the ground: on a sphere for degrees."""
     if positions.kind == "plane_m":
         return positions.xy
-    lon, lat = np.radians(positions.xy).T
-    flat = np.cos(lat)
-    return _EARTH_M * np.stack([flat * np.cos(lon), flat * np.sin(lon), np.sin(lat)], axis=1)
+    return _EARTH_M * unit_sphere(np.radians(positions.xy))
 
 
 def _tied(table: PairTable, held: Bool) -> Bool:

@@ -82,9 +82,20 @@ class SampleWorld:
         return open_towns(self.folders)
 
     @cached_property
-    def _validation_towns(self) -> list[Town]:
+    def validation_towns(self) -> list[Town]:
+        """The towns that are evaluated on."""
         same = self.validation == self.folders
         return self._training_towns if same else open_towns(self.validation)
+
+    @cached_property
+    def validation_photos(self) -> Mapping[ViewName, ViewPhotos]:
+        """Their photos of each query view.
+
+        Raises:
+            DataError: a file is missing or damaged, or a view has no photo.
+        """
+        views = self.recipe.data.query_views
+        return {view: self._photos(self.validation_towns, view) for view in views}
 
     def training(self) -> Mapping[ViewName, PairTable]:
         """Every photo with a tile cut round its place.
@@ -116,18 +127,18 @@ class SampleWorld:
         """
         if protocol not in self.protocols:
             raise DataError(f"sample_world has no protocol {protocol!r}", hint="take `towns`")
-        towns, splits = self._validation_towns, []
-        for view in self.recipe.data.query_views:
-            photos = self._photos(towns, view)
-            for number, town in enumerate(towns):
+        spec, size_m = self.recipe.views()["satellite"], self.recipe.towns.tile_size_m
+        grids = [TownGrid.over(town, spec, size_m) for town in self.validation_towns]
+        splits = []
+        for photos in self.validation_photos.values():
+            for number, grid in enumerate(grids):
                 chosen = np.flatnonzero(photos.town == number)
                 if len(chosen):
-                    splits.append(self._split(town, TownPhotos(photos, chosen), chosen))
+                    splits.append(self._split(grid, TownPhotos(photos, chosen), chosen))
         return splits
 
-    def _split(self, town: Town, queries: TownPhotos, chosen: Int64) -> EvaluationSplit:
-        size_m, photos = self.recipe.towns.tile_size_m, queries.photos
-        grid = TownGrid.over(town, self.recipe.views()["satellite"], size_m)
+    def _split(self, grid: TownGrid, queries: TownPhotos, chosen: Int64) -> EvaluationSplit:
+        town, photos = grid.town, queries.photos
         places = np.stack([photos.lon[chosen], photos.lat[chosen]], axis=1)
         return EvaluationSplit(
             name=town.name,

@@ -44,7 +44,7 @@ def subsplit(split: EvaluationSplit, *, queries: Bool, gallery: Bool) -> Evaluat
 
 
 def _submatches(matches: Matches, queries: Bool, gallery: Bool) -> Matches:
-    rows = np.repeat(new_numbers(queries)[:-1], matches.counts())
+    rows = new_numbers(queries)[matches.rows()]
     columns = new_numbers(gallery)[matches.columns]
     both = (rows >= 0) & (columns >= 0)
     return Matches.from_pairs(rows[both], columns[both], count=int(queries.sum()))

@@ -18,11 +18,11 @@ from crossfix.metrics import (
     retrieval_report,
     share_within,
 )
-from crossfix.ranking import Ranking, Ties, rank_queries
+from crossfix.ranking import BrokenEmbeddings, Ranking, Ties, rank_queries
 from crossfix.view import ViewName
 from training.datasets.split import EvaluationSplit, ImageSet, Positions
 from training.embedding import EmbedImages
-from training.recipe import Mode
+from training.recipe import Mode, Recipe
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -112,19 +112,17 @@ def evaluate_split(
     Raises:
         DataError: an image cannot be read, or embeddings are not finite.
     """
-    queries, gallery = embed(split.queries), embed(split.gallery)
-    for images, found in (("query", queries), ("gallery", gallery)):
-        broken = int((~np.isfinite(found).all(axis=1)).sum())
-        if broken:
-            raise DataError(
-                f"{broken} of {len(found)} {images} embeddings of {split.name} are no numbers",
-                hint="its training went wrong; take an earlier checkpoint or train again",
-            )
-    ranking = rank_queries(
-        queries, gallery, split.positives,
-        semi_positives=split.semi_positives, ties=TIES[mode],
-        top=max(top, CANDIDATES if estimator else 1),
-    )  # fmt: skip
+    try:
+        ranking = rank_queries(
+            embed(split.queries), embed(split.gallery), split.positives,
+            semi_positives=split.semi_positives, ties=TIES[mode],
+            top=max(top, CANDIDATES if estimator else 1),
+        )  # fmt: skip
+    except BrokenEmbeddings as problem:
+        raise DataError(
+            f"{split.name}: {problem}",
+            hint="its training went wrong; take an earlier checkpoint or train again",
+        ) from problem
     return SplitResult(
         split=split,
         ranking=ranking,
@@ -132,6 +130,27 @@ def evaluate_split(
         errors_m=_best_tile_errors_m(split, ranking),
         estimate_errors_m=_estimate_errors_m(split, ranking, estimator) if estimator else None,
     )
+
+
+def evaluate_splits(
+    splits: Sequence[EvaluationSplit], embed: EmbedImages, recipe: Recipe, *,
+    cutoff: PercentRule | None = None, temperatures: Mapping[ViewName, float] | None = None,
+) -> list[SplitResult]:  # fmt: skip
+    """Evaluates all splits as the recipe's mode says; towns with the weighted estimate too.
+
+    Args:
+        temperatures: fitted ones, for the weighted estimate.
+
+    Raises:
+        DataError: as `evaluate_split`.
+    """
+    towns = recipe.data.towns
+    estimator = PositionEstimator(towns.tile_size_m, temperatures or {}) if towns else None
+    embed = embed_once(embed)
+    return [
+        evaluate_split(split, embed, mode=recipe.mode, cutoff=cutoff, estimator=estimator)
+        for split in splits
+    ]
 
 
 def _best_tile_errors_m(split: EvaluationSplit, ranking: Ranking) -> Float64 | None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from crossfix.encoder_manifest import EncoderManifest
 from crossfix.encoder_writer import EncoderDescription, write_encoder
 from crossfix.errors import PublishError
@@ -16,11 +14,12 @@ from crossfix.variants import VariantName
 from crossfix.view import ViewName
 from training.embedding import image_set_embedder, torch_embedder
 from training.evaluation.calibrate import calibrate
-from training.evaluation.report import PositionEstimator, embed_once, evaluate_split, result_rows
+from training.evaluation.report import evaluate_splits, result_rows
 from training.export.data import ExportData, Golden
 from training.export.onnx_graph import OPSET, check_onnx, write_onnx
 from training.export.variants import RECALL_GATE, make_variants
-from training.loop.checkpoint import Weights, load_run, load_run_record
+from training.loop.checkpoint import load_run, load_run_record
+from training.loop.devices import choose_device
 from training.model import CrossViewEncoder
 from training.recipe import MODEL_FILE, Recipe
 
@@ -61,7 +60,7 @@ def export_run(
         files = [onnx, *(file for outcome in made.values() for file in outcome.models.values())]
         _refuse_too_large(files, data.golden, max_bytes)
         calibration = _calibrate(data, recipe, model)
-        rows = measure(data, run, recipe, calibration, weights=weights)
+        rows = measure(data, run, recipe, model, calibration)
         return write_encoder(
             out, _describe(run, recipe, model, data, rows), models={MODEL_FILE: onnx},
             views=recipe.views(), calibration=calibration, golden_images=data.golden,
@@ -81,37 +80,18 @@ def _refuse_too_large(files: Sequence[Path], golden: Golden, max_bytes: int | No
 
 
 def measure(
-    data: ExportData, run: Path, recipe: Recipe, calibration: Mapping[ViewName, Calibration], *,
-    weights: Weights = "best",
+    data: ExportData, run: Path, recipe: Recipe, model: CrossViewEncoder,
+    calibration: Mapping[ViewName, Calibration],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Evaluation rows of the run and, as a control, of the same network untrained."""
+    """Evaluation rows of the run's model and, as a control, of the same network untrained."""
     fitted = {view: one.temperature for view, one in calibration.items()}
+    _, untrained = load_run(run, weights="random")
     rows: list[dict[str, Any]] = []
-    asked: dict[str, tuple[Weights, Mapping[ViewName, float]]] = {
-        "trained": (weights, fitted),
-        "random": ("random", {}),
-    }
-    for label, (chosen, temperatures) in asked.items():
-        _, model = load_run(run, weights=chosen)
-        embed = embed_once(image_set_embedder(_on_best_device(model)))
-        results = [
-            evaluate_split(
-                split, embed, mode=recipe.mode, estimator=_estimator(recipe, temperatures)
-            )
-            for split in data.splits
-        ]
+    for label, network, temperatures in (("trained", model, fitted), ("random", untrained, {})):
+        embed = image_set_embedder(network.to(choose_device("auto")))
+        results = evaluate_splits(data.splits, embed, recipe, temperatures=temperatures)
         rows += result_rows(results, weights=label)
     return rows
-
-
-def _estimator(recipe: Recipe, temperatures: Mapping[ViewName, float]) -> PositionEstimator | None:
-    if recipe.data.towns is None:
-        return None
-    return PositionEstimator(recipe.towns.tile_size_m, temperatures)
-
-
-def _on_best_device(model: CrossViewEncoder) -> CrossViewEncoder:
-    return model.cuda() if torch.cuda.is_available() else model
 
 
 def _calibrate(

@@ -12,11 +12,11 @@ from PIL import Image
 from crossfix.errors import DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
-from training.datasets.hold_out import hold_out
-from training.datasets.photo_cache import ViewPhotos, load_view
-from training.datasets.registry import open_dataset
+from training.datasets.hold_out import hold_out_all
+from training.datasets.photo_cache import ViewPhotos
+from training.datasets.sample_world import SampleWorld
 from training.datasets.split import Dataset, EvaluationSplit, ImageSet, PairTable
-from training.datasets.towns import Town, open_towns
+from training.datasets.towns import Town
 from training.datasets.unreadable import without
 from training.export.procedural import procedural_golden
 from training.recipe import Recipe
@@ -80,8 +80,8 @@ def town_data(folders: Sequence[Path], recipe: Recipe, cache: Path | None) -> Ex
             "export needs photos for golden samples, but no town was given",
             hint="give --calibrate-on town folders that were not trained on",
         )
-    dataset = open_dataset(recipe, [], validation=folders, cache=cache)
-    towns = open_towns(folders)
+    dataset = SampleWorld.open(recipe, folders, [], cache)
+    towns, photos = dataset.validation_towns, dataset.validation_photos
     splits = dataset.evaluation(dataset.protocols[0])
     return ExportData(
         splits=splits,
@@ -90,7 +90,7 @@ def town_data(folders: Sequence[Path], recipe: Recipe, cache: Path | None) -> Ex
         licence=LICENCE_TOWNS,
         may_be_shared=True,
         towns=towns,
-        photos=load_photos(towns, recipe, cache),
+        photos=photos,
     )
 
 
@@ -128,11 +128,10 @@ def _held_out(
     dataset: Dataset, recipe: Recipe, unreadable: Collection[str]
 ) -> list[EvaluationSplit]:
     """The very splits that the run's best weights were chosen by; none in mode `paper`."""
-    share, seed = recipe.data.validation_share, recipe.runtime.seed
-    if recipe.mode == "paper" or not share:
-        return []
-    tables = [_readable(table, unreadable) for table in dataset.training().values()]
-    return [hold_out(table, share=share, seed=seed)[1] for table in tables]
+    if recipe.mode == "paper" or not recipe.data.validation_share:
+        return []  # a folder of test data alone will do then
+    tables = {view: _readable(table, unreadable) for view, table in dataset.training().items()}
+    return hold_out_all(tables, recipe)[1]
 
 
 def _readable(table: PairTable, unreadable: Collection[str]) -> PairTable:
@@ -142,28 +141,6 @@ def _readable(table: PairTable, unreadable: Collection[str]) -> PairTable:
         for images in (table.queries, table.tiles)
     )
     return without(table, photos, tiles) if photos or tiles else table
-
-
-def load_photos(
-    towns: Sequence[Town], recipe: Recipe, cache: Path | None
-) -> dict[ViewName, ViewPhotos]:
-    """The photos of each query view.
-
-    Raises:
-        DataError: a view has no photo in any of the towns.
-    """
-    specs, photos = recipe.views(), {}
-    for view in recipe.data.query_views:
-        photos[view] = load_view(
-            towns, specs[view], tile_size_m=recipe.towns.tile_size_m,
-            tile_offset_share=recipe.towns.tile_offset_share, cache=cache,
-        )  # fmt: skip
-        if not len(photos[view]):
-            raise DataError(
-                f"the towns have no usable {view} photo",
-                hint="render some, or take the view out of data.query_views",
-            )
-    return photos
 
 
 def _golden_photos(towns: Sequence[Town], recipe: Recipe) -> dict[str, tuple[ViewName, bytes]]:

@@ -151,6 +151,15 @@ def load_run_record(run: Path) -> dict[str, Any]:
     return content
 
 
+def load_run_recipe(run: Path) -> Recipe:
+    """The recipe of a run, without its weights.
+
+    Raises:
+        DataError: no run there.
+    """
+    return recipe_of(load_run_record(run)["recipe"], source=str(run / RECIPE_FILE))
+
+
 def load_run(run: Path, *, weights: Weights = "best") -> tuple[Recipe, CrossViewEncoder]:
     """The recipe and the averaged model of a run.
 
@@ -161,7 +170,7 @@ def load_run(run: Path, *, weights: Weights = "best") -> tuple[Recipe, CrossView
     Raises:
         DataError: no run there, or its checkpoint is damaged or of another model.
     """
-    recipe = recipe_of(load_run_record(run)["recipe"], source=str(run / RECIPE_FILE))
+    recipe = load_run_recipe(run)
     torch.manual_seed(recipe.runtime.seed)
     model = CrossViewEncoder(recipe.model.model_copy(update={"pretrained": False}))
     if weights != "random":

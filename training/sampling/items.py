@@ -65,9 +65,5 @@ def _tiles_near_own(table: PairTable, radius_m: float) -> tuple[Int64, Int64]:
             f"the {table.view} pairs have no positions, so none can be kept {radius_m:g} m apart",
             hint="set sampling.exclude_within_m to 0, or provide the data set's coordinates",
         )
-    near = references_within(table.positions, radius_m)
-    counts = near.counts()[table.reference]
-    rows = np.repeat(np.arange(len(table)), counts)
-    before = np.cumsum(counts) - counts
-    inside = np.arange(len(rows)) - before[rows]
-    return rows, near.columns[near.starts[table.reference][rows] + inside]
+    near = references_within(table.positions, radius_m).select(table.reference)
+    return near.rows(), near.columns

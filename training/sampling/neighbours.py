@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from crossfix.matches import Matches
+from training.datasets.ground import unit_sphere
 from training.datasets.split import Float64, Int64, Positions
 from training.recipe import Mode
 from training.sampling.neighbour_table import Int32
@@ -30,9 +31,7 @@ def tree_points(positions: Positions, mode: Mode) -> Float64:
     """
     if positions.kind == "plane_m":
         return positions.xy
-    angles = positions.xy if mode == "paper" else np.radians(positions.xy)
-    lon, lat = angles[:, 0], angles[:, 1]
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return unit_sphere(positions.xy if mode == "paper" else np.radians(positions.xy))
 
 
 def references_within(positions: Positions, radius_m: float) -> Matches:
@@ -75,14 +74,13 @@ def _with_itself(positions: Positions, radius_m: float) -> Matches:
     if radius_m <= 0:
         return Matches.one_each(own)
     near = references_within(positions, radius_m)
-    rows = np.concatenate([np.repeat(own, near.counts()), own])
+    rows = np.concatenate([near.rows(), own])
     return Matches.from_pairs(rows, np.concatenate([near.columns, own]), count=len(own))
 
 
 def _listed(matches: Matches, found: Int64, width: int) -> NDArray[np.bool_]:
     """(Q, K) which of each row's found columns are among the row's matches."""
-    row = np.repeat(np.arange(len(matches)), matches.counts())
-    keys = row * width + matches.columns  # ascending, as are the columns inside a row
+    keys = matches.rows() * width + matches.columns  # ascending, as are the columns inside a row
     wanted = np.arange(len(found))[:, None] * width + found
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.asarray(keys[place] == wanted, np.bool_)
@@ -114,18 +112,13 @@ def similar_tiles(
     for start in range(0, len(queries), chunk):
         part = torch.from_numpy(np.ascontiguousarray(queries[start : start + chunk])).to(device)
         scores = part @ pool
-        rows, columns = _entries(blocked, start, start + len(part))
-        scores[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)] = -torch.inf
+        listed = blocked.select(np.arange(start, start + len(part)))
+        row, column = (torch.from_numpy(n).to(device) for n in (listed.rows(), listed.columns))
+        scores[row, column] = -torch.inf
         best, order = torch.topk(scores, kept, dim=1)
-        listed = torch.where(torch.isfinite(best), order, -1)
-        found[start : start + len(part), :kept] = listed.cpu().numpy()
+        similar = torch.where(torch.isfinite(best), order, -1)
+        found[start : start + len(part), :kept] = similar.cpu().numpy()
     return found
-
-
-def _entries(matches: Matches, start: int, stop: int) -> tuple[Int64, Int64]:
-    """Rows, counted from `start`, and columns of the matches of some rows."""
-    rows = np.repeat(np.arange(stop - start), np.diff(matches.starts[start : stop + 1]))
-    return rows, matches.columns[matches.starts[start] : matches.starts[stop]]
 
 
 def _compact(found: Int64, allowed: NDArray[np.bool_], count: int) -> Int32:

@@ -84,7 +84,7 @@ def _blocked(items: PairItems, chosen: Int64, tiles: Int64) -> Matches:
     Columns are indices into `tiles`, the ascending list of tiles in use; others are dropped.
     """
     pairs = np.arange(len(items))
-    rows = np.concatenate([pairs, np.repeat(pairs, items.conflicts.counts())])
+    rows = np.concatenate([pairs, items.conflicts.rows()])
     listed = np.concatenate([items.reference, items.conflicts.columns])
     row_of = np.full(len(items), -1, np.int64)
     row_of[chosen] = np.arange(len(chosen))
