@@ -35,10 +35,10 @@ from index_builder.publish import (
     require_space,
     staging,
 )
-from index_builder.source_opening import close_sources, open_sources
-from index_builder.sources import SourceOptions
+from index_builder.sources.opening import close_sources, open_sources
+from index_builder.sources.source import SourceOptions
+from index_builder.sources.tiling import check_tile_size, stride_share
 from index_builder.spool import Spool
-from index_builder.tiling import check_tile_size, stride_share
 
 _PICTURE_BYTES = 30_000  # a 256-pixel JPEG of quality 85 of busy imagery
 _ROW_BYTES = 400

@@ -17,7 +17,7 @@ from crossfix.errors import SourceError
 from crossfix.images import Photo
 from crossfix.preprocess import prepare
 from crossfix.view import ViewSpec
-from index_builder.sources import TilePlan, TileSource, UInt8
+from index_builder.sources.source import TilePlan, TileSource, UInt8
 from index_builder.spool import Spool, TileRecord
 
 Float32 = NDArray[np.float32]

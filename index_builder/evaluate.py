@@ -17,7 +17,7 @@ from crossfix.images import decode
 from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive, retrieval_report
 from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS, ViewName
-from index_builder.table_source import Row, find_images, read_number, read_place, read_table
+from index_builder.sources.table_source import Row, find_images, read_number, read_place, read_table
 
 Float32 = NDArray[np.float32]
 

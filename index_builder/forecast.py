@@ -10,8 +10,8 @@ from crossfix.images import Photo
 from crossfix.preprocess import prepare
 from index_builder.build import BuildRequest, estimate_bytes, load_encoder, plan_work
 from index_builder.embedding import Work, encode_picture
-from index_builder.source_opening import close_sources
-from index_builder.sources import TilePlan
+from index_builder.sources.opening import close_sources
+from index_builder.sources.source import TilePlan
 
 SAMPLE_TILES = 8
 

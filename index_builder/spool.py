@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.geodesy import morton_code
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
-from index_builder.sources import TilePlan
+from index_builder.sources.source import TilePlan
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

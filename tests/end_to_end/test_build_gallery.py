@@ -14,8 +14,8 @@ from crossfix.encoder import Encoder
 from crossfix.gallery import Gallery
 from crossfix.geodesy import LocalFrame, LonLat
 from index_builder.__main__ import main
-from index_builder.geotiff_source import GeoTiffSource
-from index_builder.sources import SourceOptions
+from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.source import SourceOptions
 from tests.tiny_encoder import jpeg, png, random_texture, write_geotiff, write_tiny_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_from_raster_to_answers(tmp_path, run, encoder_dir, raster):
 
 def write_queries(folder, raster, count=12):
     """Photos cut from the raster exactly where tiles of the gallery lie."""
-    source = GeoTiffSource(raster, SourceOptions(tile_px=256), name="cut")
+    source = RasterSource(raster, SourceOptions(tile_px=256), name="cut")
     plans = [plan for plan in source.plan(40.0, 0.5) if source.read(plan) is not None]
     picks = np.linspace(0, len(plans) - 1, count).astype(int)
     folder.mkdir()

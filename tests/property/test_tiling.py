@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crossfix.errors import InvalidParameter
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.tiling import Extent, plan_rows, stride_share
+from index_builder.sources.tiling import Extent, plan_rows, stride_share
 
 overlaps = st.integers(0, 90).map(lambda percent: percent / 100)
 

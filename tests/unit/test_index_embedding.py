@@ -14,7 +14,7 @@ from crossfix.images import Photo
 from crossfix.preprocess import prepare
 from index_builder.build import find_bounds
 from index_builder.embedding import Work, embed_tiles
-from index_builder.sources import TilePlan
+from index_builder.sources.source import TilePlan
 from index_builder.spool import Spool
 from tests.tiny_encoder import (
     build_test_gallery,

@@ -6,9 +6,9 @@ import pytest
 from crossfix.errors import SourceError
 from crossfix.geodesy import distance_m
 from index_builder.evaluate import read_queries
-from index_builder.source_opening import open_sources
-from index_builder.sources import SourceOptions
-from index_builder.table_source import TableSource
+from index_builder.sources.opening import open_sources
+from index_builder.sources.source import SourceOptions
+from index_builder.sources.table_source import TableSource
 from tests.tiny_encoder import png, random_texture, write_geotiff
 
 

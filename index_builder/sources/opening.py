@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossfix.errors import SourceError
-from index_builder.geotiff_source import GeoTiffSource
-from index_builder.sources import SourceOptions, TileSource
-from index_builder.table_source import TableSource
+from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.source import SourceOptions, TileSource
+from index_builder.sources.table_source import TableSource
 
 
 def open_sources(paths: Sequence[Path], options: SourceOptions) -> list[TileSource]:
@@ -39,7 +39,7 @@ def open_source(path: Path, options: SourceOptions, *, name: str) -> TileSource:
         raise SourceError(f"source {path} does not exist", hint="check the path")
     if path.suffix.lower() == ".csv":
         return TableSource(path, options, name=name)
-    return GeoTiffSource(path, options, name=name)
+    return RasterSource(path, options, name=name)
 
 
 def close_sources(sources: Sequence[TileSource]) -> None:

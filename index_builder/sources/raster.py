@@ -18,8 +18,8 @@ from rasterio.warp import reproject, transform
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import distance_m
-from index_builder.raster_colours import Colours, find_colours
-from index_builder.tiling import Extent
+from index_builder.sources.raster_colours import Colours, find_colours
+from index_builder.sources.tiling import Extent
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from crossfix.errors import CrossfixError, ImageError, InvalidParameter, SourceE
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds, LocalFrame, LonLat, distance_m
 from crossfix.images import ImageLimits, decode
-from index_builder.sources import SourceOptions, TilePlan, UInt8
+from index_builder.sources.source import SourceOptions, TilePlan, UInt8
 
 COLUMN_NAMES = {
     "file": ("file", "path", "image"),

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from crossfix.errors import SourceError
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds, LocalFrame, LonLat
-from index_builder.raster import Float64, PixelGrid, Raster
-from index_builder.sources import SourceOptions, TilePlan, UInt8
-from index_builder.tiling import GridRow, plan_rows, stride_share
+from index_builder.sources.raster import Float64, PixelGrid, Raster
+from index_builder.sources.source import SourceOptions, TilePlan, UInt8
+from index_builder.sources.tiling import GridRow, plan_rows, stride_share
 
 MAX_EMPTY_SHARE = 0.5
 _CHUNK_COLUMNS = 16  # tiles warped together: bounds memory at any width of the raster
@@ -33,7 +33,7 @@ class _Strip(NamedTuple):
     valid: NDArray[np.bool_]
 
 
-class GeoTiffSource:
+class RasterSource:
     """A raster file as a `TileSource`.
 
     Neighbouring tiles of a row are warped once, as one strip, and sliced from it: with half

@@ -1,0 +1,1 @@
+"""Imagery as square tiles: one protocol, and everything that speaks it."""
