@@ -6,12 +6,14 @@ from pydantic import Field
 
 from crossfix.manifest import FileEntry, StrictModel
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no recipe, fewer tile columns and exact search only; still read
 CURRENT_FILE = "CURRENT.json"
 MANIFEST_FILE = "manifest.json"
 VECTORS_FILE = "vectors.f16"
 TILES_FILE = "tiles.parquet"
 PICTURES_FILE = "pictures.parquet"
+INDEX_FILE = "index.faiss"
+RECIPE_FILE = "recipe.json"
 VERSIONS_DIRECTORY = "versions"
 
 
@@ -30,22 +32,41 @@ class BoundsModel(StrictModel):
     north: float
 
 
-class IndexInfo(StrictModel):
-    """How the gallery is searched, and how well against exact search (1.0 where exact)."""
+IndexKind = Literal["exact_f16", "ivf_pq_fastscan", "ivf_rabitq", "gpu_flat_f16", "gpu_cagra"]
 
-    kind: Literal["exact_f16"]
+
+class IndexInfo(StrictModel):
+    """How the gallery is searched, and how well against exact search (1.0 where exact).
+
+    Attributes:
+        factory: FAISS's description of `index.faiss`; empty where there is no such file.
+        parameters: what searching needs, such as `nprobe` and `refine_factor`.
+        recall_asked: what the parameters were tuned for; None where exact.
+        recall_queries: how many queries `measured_recall_at_10` is over.
+    """
+
+    kind: IndexKind
+    factory: str = ""
     parameters: dict[str, Any]
     measured_recall_at_10: float | None
+    recall_asked: float | None = None
+    recall_queries: int = 0
 
 
 class SourceInfo(StrictModel):
-    """Where tiles came from; every tile names its source."""
+    """Where tiles came from; every tile names its source.
+
+    Attributes:
+        fingerprint: of the imagery when it was read; see `TileSource.fingerprint`.
+    """
 
     name: str
     attribution: str
     licence: str
     date: str
     crs: str
+    kind: str = ""
+    fingerprint: str = ""
 
 
 class GalleryManifest(StrictModel):
@@ -59,7 +80,7 @@ class GalleryManifest(StrictModel):
         created: UTC, ISO 8601.
     """
 
-    format_version: int = Field(default=FORMAT_VERSION, ge=FORMAT_VERSION, le=FORMAT_VERSION)
+    format_version: int = Field(default=FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
     version: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     embedding_space_id: str
     encoder_name: str

@@ -25,6 +25,9 @@ SCHEMA = pa.schema(
         ("resolution_m", pa.float64()),
         ("source", pa.string()),
         ("date", pa.string()),
+        ("attribution", pa.string()),
+        ("licence", pa.string()),
+        ("pixels_hash", pa.string()),
     ]
 )
 PICTURE_SCHEMA = pa.schema([("tile_id", pa.string()), ("jpeg", pa.binary())])
@@ -34,7 +37,8 @@ PICTURE_SCHEMA = pa.schema([("tile_id", pa.string()), ("jpeg", pa.binary())])
 class TileTable:
     """Columns of `tiles.parquet`; numbers are (N,) float64, degrees and metres.
 
-    `lon`, `lat` are the tile's centre; `resolution_m` the ground size of a source pixel.
+    `lon`, `lat` are the tile's centre; `resolution_m` the ground size of a source pixel;
+    `pixels_hash` tells whether a tile's imagery has changed.
     """
 
     ids: list[str]
@@ -48,6 +52,9 @@ class TileTable:
     resolution_m: Float64
     source: list[str]
     date: list[str]
+    attribution: list[str]
+    licence: list[str]
+    pixels_hash: list[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,6 +86,9 @@ class TileTable:
             ids=column["tile_id"].to_pylist(),
             source=column["source"].to_pylist(),
             date=column["date"].to_pylist(),
+            attribution=column["attribution"].to_pylist(),
+            licence=column["licence"].to_pylist(),
+            pixels_hash=column["pixels_hash"].to_pylist(),
             **numbers,
         )
 
@@ -97,6 +107,9 @@ class TileTable:
                 "resolution_m": self.resolution_m,
                 "source": self.source,
                 "date": self.date,
+                "attribution": self.attribution,
+                "licence": self.licence,
+                "pixels_hash": self.pixels_hash,
             },
             schema=SCHEMA,
         )

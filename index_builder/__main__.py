@@ -18,6 +18,8 @@ from index_builder.evaluate import evaluate_gallery, read_queries
 from index_builder.forecast import forecast_build
 from index_builder.progress_display import ProgressDisplay
 from index_builder.publish import rollback
+from index_builder.recipe import GalleryRecipe
+from index_builder.sources.spec import SourceSpec
 from index_builder.verify import verify_gallery
 
 _LISTED_UNREADABLE = 20
@@ -53,13 +55,20 @@ def main(words: Sequence[str] | None = None) -> int:
 def _request(arguments: argparse.Namespace, out: Path, keep: int) -> BuildRequest:
     return BuildRequest(
         encoder_dir=arguments.encoder,
-        sources=tuple(arguments.sources),
+        recipe=GalleryRecipe(
+            sources=tuple(
+                SourceSpec(
+                    location=str(path),
+                    attribution=arguments.attribution,
+                    licence=arguments.licence,
+                    date=arguments.date,
+                )
+                for path in arguments.sources
+            ),
+            tile_sizes_m=() if arguments.tile_size_m is None else (arguments.tile_size_m,),
+            overlap=arguments.overlap,
+        ),
         out=out,
-        tile_size_m=arguments.tile_size_m,
-        overlap=arguments.overlap,
-        attribution=arguments.attribution,
-        licence=arguments.licence,
-        date=arguments.date,
         keep=keep,
         skip_unreadable=arguments.skip_unreadable,
         readers=arguments.readers,

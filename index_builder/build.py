@@ -35,9 +35,8 @@ from index_builder.publish import (
     require_space,
     staging,
 )
+from index_builder.recipe import GalleryRecipe
 from index_builder.sources.opening import close_sources, open_sources
-from index_builder.sources.source import SourceOptions
-from index_builder.sources.tiling import check_tile_size, stride_share
 from index_builder.spool import Spool
 
 _PICTURE_BYTES = 30_000  # a 256-pixel JPEG of quality 85 of busy imagery
@@ -50,21 +49,14 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        tile_size_m: side on the ground; may be None when every source has sizes of its own.
-        overlap: share of the side shared with the neighbour, 0..0.95.
         keep: versions kept, the live one included.
         readers: threads that read and preprocess.
         threads: of the encoder on the CPU; 0 is all cores.
     """
 
     encoder_dir: Path
-    sources: Sequence[Path]
+    recipe: GalleryRecipe
     out: Path
-    tile_size_m: float | None = None
-    overlap: float = 0.5
-    attribution: str = ""
-    licence: str = ""
-    date: str = ""
     keep: int = 3
     skip_unreadable: bool = False
     readers: int = 2
@@ -78,16 +70,11 @@ class BuildRequest:
         Raises:
             InvalidParameter: naming the value.
         """
-        stride_share(self.overlap)
-        if self.tile_size_m is not None:
-            check_tile_size(self.tile_size_m)
         for name in ("keep", "readers", "batch_size"):
             if getattr(self, name) < 1:
                 raise InvalidParameter(
                     f"{name} {getattr(self, name)} is not a number of them", hint="give 1 or more"
                 )
-        if not self.sources:
-            raise InvalidParameter("no source was given", hint="give a raster or a CSV table")
 
 
 @dataclass(frozen=True)
@@ -198,17 +185,14 @@ def plan_work(request: BuildRequest, encoder: Encoder) -> list[Work]:
         SourceError: a source cannot be read or planned.
     """
     view = encoder.view("satellite")
-    options = SourceOptions(
-        attribution=request.attribution,
-        licence=request.licence,
-        date=request.date,
-        tile_px=max(PICTURE_PX, OVERSAMPLING * max(view.height_px, view.width_px)),
-    )
-    sources = open_sources(request.sources, options)
+    tile_px = max(PICTURE_PX, OVERSAMPLING * max(view.height_px, view.width_px))
+    recipe = request.recipe
+    sources = open_sources(recipe.sources, tile_px=tile_px)
     try:
         return [
-            Work(source, source.describe().name, source.plan(request.tile_size_m, request.overlap))
+            Work(source, source.describe().name, list(source.plan(size_m, recipe.overlap)))
             for source in sources
+            for size_m in (recipe.tile_sizes_m or (None,))
         ]
     except BaseException:
         close_sources(sources)
@@ -247,7 +231,7 @@ def _describe(
         index=IndexInfo(kind="exact_f16", parameters={}, measured_recall_at_10=1.0),
         bounds=find_bounds(table),
         tile_sizes_m=[float(size) for size in np.unique(table.size_m.round(3))],
-        overlap=request.overlap,
+        overlap=request.recipe.overlap,
         sources=infos,
         files={
             name: FileEntry.of(directory / name)

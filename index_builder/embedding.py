@@ -1,5 +1,6 @@
 """Reading and encoding at once: readers fill a short queue, the encoder empties it."""
 
+import hashlib
 import io
 import queue
 import threading
@@ -155,7 +156,7 @@ class _Readers:
                 continue
             if pixels is not None:
                 resolution_m = plan.resolution_m or plan.size_m / pixels.shape[1]
-                records.append(TileRecord(plan, work.name, resolution_m))
+                records.append(TileRecord(plan, work.name, resolution_m, hash_pixels(pixels)))
                 tensors.append(prepare(Photo.of(pixels), self._view).tensor)
                 jpegs.append(encode_picture(pixels))
         shape = (0, 3, self._view.height_px, self._view.width_px)
@@ -217,6 +218,13 @@ def _iterate_groups(work: Sequence[Work]) -> Iterator[tuple[Work, list[TilePlan]
     for part in work:
         for _, plans in groupby(part.plans, key=lambda plan: plan.group):
             yield part, list(plans)
+
+
+def hash_pixels(pixels: UInt8) -> str:
+    """Tells whether a tile's imagery has changed: 128 bits over shape and values."""
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def encode_picture(pixels: UInt8) -> bytes:

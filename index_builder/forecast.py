@@ -51,7 +51,7 @@ def forecast_build(request: BuildRequest) -> Forecast:
     finally:
         close_sources([part.source for part in work])
     peak = estimate_bytes(len(plans), encoder.embedding_dim)
-    stride = 1 - request.overlap
+    stride = 1 - request.recipe.overlap
     area_m2 = sum(
         (plan.size_m * (stride if plan.resolution_m is not None else 1)) ** 2 for _, plan in plans
     )

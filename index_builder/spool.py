@@ -29,6 +29,7 @@ class TileRecord:
     plan: TilePlan
     source: str
     resolution_m: float
+    pixels_hash: str
 
 
 class Spool:
@@ -106,6 +107,9 @@ class Spool:
             resolution_m=numbers(record.resolution_m for record in records),
             source=[record.source for record in records],
             date=[plan.date for plan in plans],
+            attribution=[plan.attribution for plan in plans],
+            licence=[plan.licence for plan in plans],
+            pixels_hash=[record.pixels_hash for record in records],
         )
 
     def _write_vectors(self, order: Int64, digest: "hashlib._Hash") -> None:
@@ -142,5 +146,13 @@ def _hash_table(digest: "hashlib._Hash", table: TileTable) -> None:
     """Over the values, not the Parquet bytes, which change with the library's version."""
     for name in ("lon", "lat", "west", "south", "east", "north", "size_m", "resolution_m"):
         digest.update(np.ascontiguousarray(getattr(table, name), "<f8").tobytes())
-    for texts in (table.ids, table.source, table.date):
+    texts_of_a_tile = (
+        table.ids,
+        table.source,
+        table.date,
+        table.attribution,
+        table.licence,
+        table.pixels_hash,
+    )
+    for texts in texts_of_a_tile:
         digest.update("\n".join(texts).encode() + b"\0")

@@ -104,6 +104,9 @@ def tile_table() -> TileTable:
         resolution_m=np.full(count, SIDE_M / 64),
         source=["made up"] * count,
         date=["2026"] * count,
+        attribution=["someone"] * count,
+        licence=["CC0-1.0"] * count,
+        pixels_hash=["0" * 32] * count,
     )
 
 

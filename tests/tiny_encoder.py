@@ -231,15 +231,19 @@ def build_test_gallery(
 ) -> Path:
     """Builds a gallery with `index_builder` over `raster` (default: a new random one)."""
     from index_builder.build import BuildRequest, build_gallery
+    from index_builder.recipe import GalleryRecipe
+    from index_builder.sources.spec import SourceSpec
 
     raster = raster or write_geotiff(root.parent / f"{root.name}-raster.tif", seed=seed)
     build_gallery(
         BuildRequest(
             encoder_dir=encoder_dir,
-            sources=(raster,),
+            recipe=GalleryRecipe(
+                sources=(SourceSpec(location=str(raster)),),
+                tile_sizes_m=(tile_size_m,),
+                overlap=overlap,
+            ),
             out=root,
-            tile_size_m=tile_size_m,
-            overlap=overlap,
         )
     )
     return root

@@ -6,31 +6,36 @@ from pathlib import Path
 
 from crossfix.errors import SourceError
 from index_builder.sources.raster_source import RasterSource
-from index_builder.sources.source import SourceOptions, TileSource
+from index_builder.sources.source import TileSource
+from index_builder.sources.spec import SourceSpec
 from index_builder.sources.table_source import TableSource
 
 
-def open_sources(paths: Sequence[Path], options: SourceOptions) -> list[TileSource]:
-    """Opens every path: `.csv` is a table of tiles, anything else a raster.
+def open_sources(specs: Sequence[SourceSpec], *, tile_px: int) -> list[TileSource]:
+    """Opens every source.
+
+    Args:
+        tile_px: the largest side in pixels anyone needs of a tile.
 
     Raises:
         SourceError: a path is missing, a directory, or of no readable kind.
     """
     names: list[str] = []
-    for path in paths:
-        names.append(_unique(_plain(path.stem), names))
+    for spec in specs:
+        names.append(_unique(_plain(spec.name or Path(spec.location).stem), names))
     opened: list[TileSource] = []
     try:
-        for path, name in zip(paths, names, strict=True):
-            opened.append(open_source(path, options, name=name))
+        for spec, name in zip(specs, names, strict=True):
+            opened.append(open_source(spec, name=name, tile_px=tile_px))
     except SourceError:
         close_sources(opened)
         raise
     return opened
 
 
-def open_source(path: Path, options: SourceOptions, *, name: str) -> TileSource:
-    """Opens one path; same errors as :func:`open_sources`."""
+def open_source(spec: SourceSpec, *, name: str, tile_px: int) -> TileSource:
+    """Opens one source: `.csv` is a table, anything else a raster; errors as `open_sources`."""
+    path = Path(spec.location)
     if path.is_dir():
         raise SourceError(
             f"source {path} is a directory", hint="give a raster file or a CSV table of tiles"
@@ -38,8 +43,8 @@ def open_source(path: Path, options: SourceOptions, *, name: str) -> TileSource:
     if not path.is_file():
         raise SourceError(f"source {path} does not exist", hint="check the path")
     if path.suffix.lower() == ".csv":
-        return TableSource(path, options, name=name)
-    return RasterSource(path, options, name=name)
+        return TableSource(spec, name=name, tile_px=tile_px)
+    return RasterSource(spec, name=name, tile_px=tile_px)
 
 
 def close_sources(sources: Sequence[TileSource]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from crossfix.errors import SourceError
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds, LocalFrame, LonLat
+from index_builder.sources.area import Area
 from index_builder.sources.raster import Float64, PixelGrid, Raster
-from index_builder.sources.source import SourceOptions, TilePlan, UInt8
+from index_builder.sources.source import TilePlan, UInt8
+from index_builder.sources.spec import SourceSpec
 from index_builder.sources.tiling import GridRow, plan_rows, stride_share
 
 MAX_EMPTY_SHARE = 0.5
@@ -43,30 +46,45 @@ class RasterSource:
         SourceError: the file cannot be used.
     """
 
-    def __init__(self, path: Path, options: SourceOptions, *, name: str) -> None:
-        self._raster = Raster(path)
-        self._options = options
+    def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:
+        self._raster = Raster(Path(spec.location))
+        self._spec = spec
+        self._wanted_px = tile_px
         self._name = name
         self._chunks: list[_Chunk] = []
-        self._tile_px = options.tile_px
-        self._stride_px = options.tile_px
+        self._tile_px = tile_px
+        self._stride_px = tile_px
         self._local = threading.local()
 
     def describe(self) -> SourceInfo:
         """Name, licence and coordinate system."""
         return SourceInfo(
             name=self._name,
-            attribution=self._options.attribution,
-            licence=self._options.licence,
+            attribution=self._spec.attribution,
+            licence=self._spec.licence,
             date=self._date,
             crs=self._raster.crs,
+            kind="raster",
+            fingerprint=self.fingerprint(),
         )
 
     @property
-    def _date(self) -> str:
-        return self._options.date or self._raster.date
+    def has_own_sizes(self) -> bool:
+        """It is cut to any size."""
+        return False
 
-    def plan(self, tile_size_m: float | None, overlap: float) -> list[TilePlan]:
+    def fingerprint(self) -> str:
+        """The file's size and time."""
+        state = self._raster.path.stat()
+        return f"{state.st_size}-{state.st_mtime_ns}"
+
+    @property
+    def _date(self) -> str:
+        return self._spec.date or self._raster.date
+
+    def plan(
+        self, tile_size_m: float | None, overlap: float, area: Area | None = None  # noqa: ARG002
+    ) -> Iterator[TilePlan]:
         """Tiles over the raster's valid area, row by row from the south.
 
         Raises:
@@ -97,13 +115,13 @@ class RasterSource:
                 f"raster {self._raster.path} leaves every tile of {tile_size_m:g} m empty",
                 hint="use smaller tiles, or check its nodata value",
             )
-        return plans
+        return iter(plans)
 
     def _choose_pixels(self, tile_size_m: float, overlap: float) -> None:
         """No finer than the raster, no more than asked for, and a stride of whole pixels."""
         share = stride_share(overlap)
         native_px = math.ceil(tile_size_m / self._raster.resolution_m)
-        wanted_px = max(8, min(self._options.tile_px, native_px))
+        wanted_px = max(8, min(self._wanted_px, native_px))
         self._tile_px = math.ceil(wanted_px / share.denominator) * share.denominator
         self._stride_px = int(share * self._tile_px)
 
@@ -121,6 +139,8 @@ class RasterSource:
             size_m=tile_size_m,
             resolution_m=max(self._raster.resolution_m, tile_size_m / self._tile_px),
             date=self._date,
+            attribution=self._spec.attribution,
+            licence=self._spec.licence,
             group=group,
             place=place,
         )
@@ -133,7 +153,7 @@ class RasterSource:
         """
         strip = getattr(self._local, "strip", None)
         if strip is None or strip.group != plan.group:
-            strip = self._local.strip = self._read_strip(plan.group)
+            strip = self._local.strip = self._read_strip(int(str(plan.group)))
         columns = slice(plan.place * self._stride_px, plan.place * self._stride_px + self._tile_px)
         if 1 - strip.valid[:, columns].mean() > MAX_EMPTY_SHARE:
             return None

@@ -1,6 +1,6 @@
 """What a gallery is built from: anything that can plan square tiles and read them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,19 +9,22 @@ from numpy.typing import NDArray
 
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds
+from index_builder.sources.area import Area
 
 UInt8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """One square, north-up tile that a source can read.
+    """One square, north-up tile; with its source it is all that reading it needs (picklable).
 
     Attributes:
         tile_id: unique in the gallery; letters, digits and ``._-`` only.
         lon, lat: the centre, degrees.
         resolution_m: ground size of a source pixel, or None until the image has been read.
-        group: tiles of one group share work and are best read one after the other.
+        date, attribution, licence: of this tile's imagery.
+        group: whatever the source needs to read it; tiles of equal group share work, follow each
+            other in a plan and are best read one after the other.
         place: the source's own index of the tile within its group.
     """
 
@@ -32,37 +35,41 @@ class TilePlan:
     size_m: float
     resolution_m: float | None
     date: str
-    group: int
+    attribution: str
+    licence: str
+    group: Hashable
     place: int
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """What the user says about imagery that the files do not.
+class TileSource(Protocol):
+    """Imagery cut into tiles. `read` may be called from several threads.
 
     Attributes:
-        tile_px: the largest side in pixels anyone needs of a tile.
+        has_own_sizes: its tiles are what they are; asked for several sizes it is planned once.
     """
 
-    attribution: str = ""
-    licence: str = ""
-    date: str = ""
-    tile_px: int = 512
-
-
-class TileSource(Protocol):
-    """Imagery cut into tiles. `read` may be called from several threads."""
+    @property
+    def has_own_sizes(self) -> bool:
+        """See the class."""
+        ...
 
     def describe(self) -> SourceInfo:
         """Name, licence and coordinate system, as kept in the gallery's manifest."""
         ...
 
-    def plan(self, tile_size_m: float | None, overlap: float) -> Sequence[TilePlan]:
-        """Every tile worth reading, ordered by group.
+    def fingerprint(self) -> str:
+        """Changes whenever the imagery may have changed; cheap (sizes and times of files)."""
+        ...
+
+    def plan(
+        self, tile_size_m: float | None, overlap: float, area: Area | None = None
+    ) -> Iterator[TilePlan]:
+        """Every tile worth reading, ordered by group; the same at every call, made as it is read.
 
         Args:
-            tile_size_m: side on the ground; a source with sizes of its own may do without.
-            overlap: share of the side shared with the neighbour, 0..1 (exclusive).
+            tile_size_m: side on the ground; None only where `has_own_sizes`.
+            overlap: share of the side shared with the neighbour, 0..0.95.
+            area: a source may leave out what does not touch it; the caller does so in any case.
 
         Raises:
             SourceError: nothing to cut, or a size is needed and was not given.
@@ -71,6 +78,8 @@ class TileSource(Protocol):
 
     def read(self, plan: TilePlan) -> UInt8 | None:
         """(H, W, 3) uint8 north-up RGB, or None where more than half of the tile is empty.
+
+        Needs no call of `plan` before: another process may have planned.
 
         Raises:
             SourceError: the imagery cannot be read.

@@ -1,14 +1,17 @@
 """Ready-made tiles: a CSV naming image files and their places."""
 
 import csv
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from crossfix.errors import CrossfixError, ImageError, InvalidParameter, SourceError
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds, LocalFrame, LonLat, distance_m
 from crossfix.images import ImageLimits, decode
-from index_builder.sources.source import SourceOptions, TilePlan, UInt8
+from index_builder.sources.area import Area
+from index_builder.sources.source import TilePlan, UInt8
+from index_builder.sources.spec import SourceSpec
 
 COLUMN_NAMES = {
     "file": ("file", "path", "image"),
@@ -101,9 +104,9 @@ class TableSource:
         SourceError: the table cannot be read.
     """
 
-    def __init__(self, path: Path, options: SourceOptions, *, name: str) -> None:
-        self._path = path
-        self._options = options
+    def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:  # noqa: ARG002
+        path = self._path = Path(spec.location)
+        self._spec = spec
         self._name = name
         self._rows = read_table(path, ("file", "lat", "lon"))
         images = find_images(path, self._rows)
@@ -113,19 +116,39 @@ class TableSource:
         """Name and licence; places are WGS84."""
         return SourceInfo(
             name=self._name,
-            attribution=self._options.attribution,
-            licence=self._options.licence,
-            date=self._options.date,
+            attribution=self._spec.attribution,
+            licence=self._spec.licence,
+            date=self._spec.date,
             crs="EPSG:4326",
+            kind="table",
+            fingerprint=self.fingerprint(),
         )
 
-    def plan(self, tile_size_m: float | None, overlap: float) -> list[TilePlan]:  # noqa: ARG002
+    @property
+    def has_own_sizes(self) -> bool:
+        """Its tiles are images of their own."""
+        return True
+
+    def fingerprint(self) -> str:
+        """Sizes and times of the table and its images."""
+        digest = hashlib.sha256(self._path.read_bytes())
+        for file in self._files:
+            state = file.stat() if file.is_file() else None
+            digest.update(f"{state and (state.st_size, state.st_mtime_ns)}".encode())
+        return digest.hexdigest()[:16]
+
+    def plan(
+        self,
+        tile_size_m: float | None,
+        overlap: float,  # noqa: ARG002
+        area: Area | None = None,  # noqa: ARG002
+    ) -> Iterator[TilePlan]:
         """One tile per row, where the table puts it.
 
         Raises:
             SourceError: a row has no usable place or size.
         """
-        return [self._plan_row(index, row, tile_size_m) for index, row in enumerate(self._rows)]
+        return (self._plan_row(index, row, tile_size_m) for index, row in enumerate(self._rows))
 
     def _plan_row(self, index: int, row: Row, tile_size_m: float | None) -> TilePlan:
         where = f"table {self._path}, line {index + 2}"
@@ -148,7 +171,9 @@ class TableSource:
             bounds=bounds or LocalFrame(place).square(size_m),
             size_m=size_m,
             resolution_m=None,
-            date=row.get("date") or self._options.date,
+            date=row.get("date") or self._spec.date,
+            attribution=row.get("attribution") or self._spec.attribution,
+            licence=row.get("licence") or self._spec.licence,
             group=index // _GROUP_ROWS,
             place=index,
         )

@@ -11,6 +11,8 @@ import pytest
 from crossfix.gallery import Gallery, current_version
 from index_builder.build import BuildRequest, build_gallery
 from index_builder.publish import STEPS
+from index_builder.recipe import GalleryRecipe
+from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import build_test_gallery, write_geotiff, write_tiny_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +21,8 @@ KILLED_BUILD = """
 import os, signal, sys
 from pathlib import Path
 from index_builder.build import BuildRequest, build_gallery
+from index_builder.recipe import GalleryRecipe
+from index_builder.sources.spec import SourceSpec
 
 encoder, raster, out, killed_at = sys.argv[1:]
 
@@ -26,8 +30,8 @@ def die(step):
     if step == killed_at:
         os.kill(os.getpid(), signal.SIGKILL)
 
-request = BuildRequest(encoder_dir=Path(encoder), sources=(Path(raster),), out=Path(out),
-                       tile_size_m=30.0, overlap=0.5, keep=2)
+recipe = GalleryRecipe(sources=(SourceSpec(location=raster),), tile_sizes_m=(30.0,))
+request = BuildRequest(encoder_dir=Path(encoder), recipe=recipe, out=Path(out), keep=2)
 build_gallery(request, step=die, on_progress=lambda progress: die("embedding"))
 """
 
@@ -72,7 +76,14 @@ def test_a_kill_leaves_a_whole_gallery_live(tmp_path, material, old_gallery, ste
     live = Gallery.open(out, verify=True)
     assert (live.manifest.version == before) == (step in OLD_LIVES)
     report = build_gallery(
-        BuildRequest(encoder_dir=encoder, sources=(raster,), out=out, tile_size_m=30.0, keep=2)
+        BuildRequest(
+            encoder_dir=encoder,
+            recipe=GalleryRecipe(
+                sources=(SourceSpec(location=str(raster)),), tile_sizes_m=(30.0,)
+            ),
+            out=out,
+            keep=2,
+        )
     )
     assert current_version(out) == report.version
     assert len(Gallery.open(out, verify=True)) == report.manifest.tile_count

@@ -48,6 +48,9 @@ def root(tmp_path):
         resolution_m=np.full(COUNT, 0.5),
         source=["s"] * COUNT,
         date=["2026"] * COUNT,
+        attribution=["someone"] * COUNT,
+        licence=["CC0-1.0"] * COUNT,
+        pixels_hash=["0" * 32] * COUNT,
     )
     pq.write_table(table.to_arrow(), directory / "tiles.parquet")
     pictures = pa.table(
