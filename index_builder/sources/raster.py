@@ -1,8 +1,8 @@
 """Any georeferenced raster as north-up uint8 RGB on a longitude/latitude pixel grid."""
 
-import threading
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,156 +11,208 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject, transform
 
 from crossfix.errors import SourceError
-from crossfix.geodesy import distance_m
-from index_builder.sources.raster_colours import Colours, find_colours
-from index_builder.sources.tiling import Extent
+from index_builder.sources.blocks import Float64, PixelGrid
+from index_builder.sources.coverage import Coverage, MaskCoverage, OutlineCoverage
+from index_builder.sources.dark_parts import find_dark_parts
+from index_builder.sources.footprint import Footprint, find_footprint
+from index_builder.sources.raster_colours import (
+    Colours,
+    Stretch,
+    find_colours,
+    sample_values,
+)
+from index_builder.sources.raster_handles import HandlePool
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
-Float64 = NDArray[np.float64]
 
-WGS84 = CRS.from_epsg(4326)
 WARP_TOLERANCE_PX = 0.02
-_OUTLINE_POINTS = 64
-_OVERVIEW_PX = 1024
+_MOST_ENLARGED = 1.05  # an overview that has to be enlarged by a hair is as good as the next finer
+_ALIKE = 1.1  # so nearly of the raster's own resolution that there is nothing to average
+_TIFF_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)(?: (\d\d:\d\d:\d\d))?")
 
 
 @dataclass(frozen=True)
-class PixelGrid:
-    """A north-up grid: its north-west corner, and the size of its pixels in degrees."""
-
-    west: float
-    north: float
-    pixel_lon: float
-    pixel_lat: float
-    width_px: int
-    height_px: int
-
-    @property
-    def affine(self) -> Any:  # noqa: ANN401 - affine.Affine has no types
-        """Pixel to (lon, lat)."""
-        return rasterio.Affine(self.pixel_lon, 0, self.west, 0, -self.pixel_lat, self.north)
-
-
-class Raster:
-    """An opened raster; `read` may be called from several threads.
+class RasterFacts:
+    """What a raster says about itself, learnt once.
 
     Attributes:
         crs: as the file names it.
-        extent: in degrees, longitudes counted from `lon_origin`.
-        lon_origin: 0 (Greenwich), but the raster's middle where it crosses the antimeridian.
-        resolution_m: ground size of a pixel at the raster's centre.
-        date: from the file's tags, or empty.
-
-    Raises:
-        SourceError: not a raster, no coordinate system, or bands of no use.
+        date, copyright: from the file's tags, or empty.
+        overviews: by how much each is smaller.
+        unmasked: nothing marks pixels without data.
+        files: the file and those that belong to it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._local = threading.local()
-        self._handles: list[Any] = []
-        self._lock = threading.Lock()
-        with reported(path):
-            source = self._handle(None)
-            self.crs: str = _require_crs(path, source)
-            self.date: str = str(source.tags().get("TIFFTAG_DATETIME", ""))
-            self.extent, self.lon_origin, self._target = _find_extent(source)
-            self.resolution_m = _find_resolution_m(source)
-            self._overviews: list[int] = source.overviews(1)
-            self._unmasked = all(MaskFlags.all_valid in flags for flags in source.mask_flag_enums)
-            self._has_alpha = ColorInterp.alpha in source.colorinterp
-            self.colours: Colours = find_colours(path, source, max_px=_OVERVIEW_PX)
+    path: Path
+    crs: str
+    footprint: Footprint
+    colours: Colours
+    date: str
+    copyright: str
+    overviews: tuple[int, ...]
+    unmasked: bool
+    has_alpha: bool
+    files: tuple[Path, ...]
 
-    def _handle(self, overview: int | None) -> Any:  # noqa: ANN401 - rasterio has no types
-        """This thread's own handle: GDAL data sets must not be shared between threads."""
-        cache: dict[int | None, Any] = self._local.__dict__.setdefault("handles", {})
-        if overview not in cache:
-            options = {} if overview is None else {"overview_level": overview}
-            with warnings.catch_warnings():
-                # A raster without a place is refused below, in one sentence.
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                cache[overview] = rasterio.open(self.path, **options)
-            with self._lock:
-                self._handles.append(cache[overview])
-        return cache[overview]
 
-    def read(self, grid: PixelGrid) -> tuple[UInt8, Bool]:
+def inspect_rasters(paths: Iterable[Path]) -> list[RasterFacts]:
+    """Opens, asks and closes each.
+
+    Raises:
+        SourceError: one is not a raster, has no coordinate system, or bands of no use.
+    """
+    with warnings.catch_warnings():
+        # A raster without a place is refused in one sentence, below.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return [_inspect(path) for path in paths]
+
+
+def _inspect(path: Path) -> RasterFacts:
+    with reported(path), rasterio.open(path) as source:
+        tags = source.tags()
+        return RasterFacts(
+            path=path,
+            crs=_require_crs(path, source),
+            footprint=find_footprint(source),
+            colours=find_colours(path, source),
+            date=_iso_date(str(tags.get("TIFFTAG_DATETIME", ""))),
+            copyright=str(tags.get("TIFFTAG_COPYRIGHT", "")).strip(),
+            overviews=tuple(source.overviews(1)),
+            unmasked=all(MaskFlags.all_valid in flags for flags in source.mask_flag_enums),
+            has_alpha=ColorInterp.alpha in source.colorinterp,
+            files=tuple(Path(name) for name in source.files),
+        )
+
+
+class Raster:
+    """A raster that is read; `read` may be called from several threads."""
+
+    def __init__(self, facts: RasterFacts, handles: HandlePool) -> None:
+        self.facts = facts
+        self._handles = handles
+
+    def sample(self, *, max_px: int) -> Float64:
+        """Values for a stretch; see `sample_values`."""
+        with reported(self.facts.path), self._handles.borrow(self.facts.path) as source:
+            return sample_values(source, self.facts.colours.bands, max_px=max_px)
+
+    def read(
+        self, grid: PixelGrid, stretch: Stretch | None, *, keep_specks: bool = False
+    ) -> tuple[UInt8, Bool]:
         """Pixels (height, width, 3) uint8 and whether each holds data, (height, width).
 
-        Shrinking averages over all source pixels, so fine detail does not alias.
+        The grid counts longitudes as the footprint's `system` does. Shrinking averages over all
+        source pixels, so fine detail does not alias. For `keep_specks` see `find_dark_parts`.
 
         Raises:
             SourceError: the file is damaged.
         """
-        shrink = grid.pixel_lat * 111_195 / self.resolution_m
-        with reported(self.path), self._warped(grid, shrink) as warped:
-            bands = [*self.colours.bands, warped.colorinterp.index(ColorInterp.alpha) + 1]
-            values = warped.read(bands)
+        facts, colours = self.facts, self.facts.colours
+        level, shrink = self._choose_level(self._shrink(grid))
+        with (
+            reported(facts.path),
+            self._handles.borrow(facts.path, level) as source,
+            self._warped(source, grid, shrink) as warped,
+        ):
+            values = warped.read([*colours.bands, warped.colorinterp.index(ColorInterp.alpha) + 1])
         valid = values[-1] > 0
-        pixels = self.colours.to_rgb(values[:-1])
         if values.dtype.kind == "f":
             valid &= np.isfinite(values[:-1]).all(axis=0)
-        if self._unmasked and self.colours.stretch is None:
-            # Mosaics in JPEG cannot mark "no data"; their empty parts are (nearly) black.
-            valid &= pixels.max(axis=2) > 8
+        pixels = colours.to_rgb(values[:-1], stretch)
+        if facts.unmasked and not colours.needs_stretch:
+            planes = values[:-1] if colours.palette is None else np.moveaxis(pixels, 2, 0)
+            valid &= ~find_dark_parts(planes.max(axis=0), ~valid, keep_specks=keep_specks)
         return pixels, valid
 
-    def _warped(self, grid: PixelGrid, shrink: float) -> Any:  # noqa: ANN401
-        fitting = [level for level, factor in enumerate(self._overviews) if factor <= shrink]
-        source = self._handle(fitting[-1] if fitting else None)
-        shrink /= self._overviews[fitting[-1]] if fitting else 1
-        smooth = Resampling.bilinear if shrink > 1 else Resampling.cubic
+    def _shrink(self, grid: PixelGrid) -> Float64:
+        """Source columns and rows along one pixel of the grid, in the grid's middle: (2,)."""
+        footprint = self.facts.footprint
+        lon = (grid.west + grid.east) / 2 + np.array([0, grid.pixel_lon, 0])
+        lat = (grid.north + grid.south) / 2 + np.array([0, 0, grid.pixel_lat])
+        with self._handles.borrow(self.facts.path) as source:
+            places = np.array(transform(footprint.system, source.crs, lon, lat))
+            a, b, _, d, e, _ = tuple(source.transform)[:6]
+        steps = np.linalg.solve(np.array([[a, b], [d, e]]), places[:, 1:] - places[:, :1])
+        shrink: Float64 = np.hypot(steps[:, 0], steps[:, 1])
+        if not (np.isfinite(shrink).all() and (shrink > 0).all()):
+            shrink = np.full(2, grid.pixel_lat * 111_195 / footprint.resolution_m)
+        return shrink
+
+    def _choose_level(self, shrink: Float64) -> tuple[int | None, Float64]:
+        """The overview to read, if any, and what is left to shrink."""
+        factors = self.facts.overviews
+        most = shrink.min() * _MOST_ENLARGED
+        fitting = [level for level, factor in enumerate(factors) if factor <= most]
+        if not fitting:
+            return None, shrink
+        return fitting[-1], shrink / factors[fitting[-1]]
+
+    def _warped(self, source: Any, grid: PixelGrid, shrink: Float64) -> Any:  # noqa: ANN401
+        alike = shrink.max() <= _ALIKE
+        smooth = Resampling.cubic if alike else Resampling.bilinear
         # XSCALE and YSCALE: GDAL guesses the ratio from the overlapping part only, which is wrong
         # where a grid reaches over the raster's edge.
-        scale = f"{min(1.0, 1 / shrink):.6f}"
+        across, down = (1.0, 1.0) if alike else np.minimum(1.0, 1 / shrink)
         return WarpedVRT(
             source,
-            crs=self._target,
+            crs=self.facts.footprint.system,
             transform=grid.affine,
             width=grid.width_px,
             height=grid.height_px,
-            resampling=Resampling.nearest if self.colours.palette is not None else smooth,
-            add_alpha=not self._has_alpha,
+            resampling=Resampling.nearest if self.facts.colours.palette is not None else smooth,
+            add_alpha=not self.facts.has_alpha,
             tolerance=WARP_TOLERANCE_PX,
-            XSCALE=scale,
-            YSCALE=scale,
+            XSCALE=f"{across:.6f}",
+            YSCALE=f"{down:.6f}",
         )
 
-    def coverage(self, grid: PixelGrid) -> Float64:
-        """Where the raster holds data, coarsely: (height, width) in 0..1."""
-        with reported(self.path):
-            source = self._handle(None)
-            reduce = max(1.0, max(source.shape) / _OVERVIEW_PX)
-            shape = tuple(max(1, round(side / reduce)) for side in source.shape)
-            mask = (source.dataset_mask(out_shape=shape) > 0).astype(np.float32)
-            wide, high = source.width / shape[1], source.height / shape[0]
-            a, b, c, d, e, f = tuple(source.transform)[:6]
-            scaled = rasterio.Affine(a * wide, b * high, c, d * wide, e * high, f)
-            covered = np.zeros((grid.height_px, grid.width_px), np.float32)
-            reproject(
-                mask,
-                covered,
-                src_transform=scaled,
-                src_crs=source.crs,
-                dst_transform=grid.affine,
-                dst_crs=self._target,
-                resampling=Resampling.average,
-            )
-        return covered.astype(np.float64)
+    def coverage(self, *, max_px: int) -> Coverage:
+        """Where it holds data, coarsely: `max_px` on a side."""
+        footprint = self.facts.footprint
+        if self.facts.unmasked:
+            return OutlineCoverage(footprint)
+        extent, shift = footprint.extent, footprint.lon_origin
+        grid = PixelGrid(
+            west=extent.west - shift,
+            north=extent.north,
+            pixel_lon=(extent.east - extent.west) / max_px,
+            pixel_lat=(extent.north - extent.south) / max_px,
+            width_px=max_px,
+            height_px=max_px,
+        )
+        with reported(self.facts.path), self._handles.borrow(self.facts.path) as source:
+            covered = _warp_mask(source, footprint, grid, max_px)
+        return MaskCoverage(covered, grid, shift=shift)
 
-    def close(self) -> None:
-        """Closes every thread's handle."""
-        with self._lock:
-            for handle in self._handles:
-                handle.close()
-            self._handles.clear()
+
+def _warp_mask(
+    source: Any,  # noqa: ANN401
+    footprint: Footprint,
+    grid: PixelGrid,
+    max_px: int,
+) -> NDArray[np.float32]:
+    reduce = max(1.0, max(source.shape) / max_px)
+    shape = tuple(max(1, round(side / reduce)) for side in source.shape)
+    mask = (source.dataset_mask(out_shape=shape) > 0).astype(np.float32)
+    wide, high = source.width / shape[1], source.height / shape[0]
+    a, b, c, d, e, f = tuple(source.transform)[:6]
+    covered = np.zeros((grid.height_px, grid.width_px), np.float32)
+    reproject(
+        mask,
+        covered,
+        src_transform=rasterio.Affine(a * wide, b * high, c, d * wide, e * high, f),
+        src_crs=source.crs,
+        dst_transform=grid.affine,
+        dst_crs=footprint.system,
+        resampling=Resampling.average,
+    )
+    return covered
 
 
 @contextmanager
@@ -190,44 +242,10 @@ def _require_crs(path: Path, source: Any) -> str:  # noqa: ANN401
     return ":".join(authority) if authority else str(source.crs.to_wkt())
 
 
-def pixel_to_crs(source: Any, columns: Float64, rows: Float64) -> tuple[Float64, Float64]:  # noqa: ANN401
-    """Pixel positions (0, 0 is the outer corner of the first) to the raster's coordinates."""
-    a, b, c, d, e, f = tuple(source.transform)[:6]
-    return a * columns + b * rows + c, d * columns + e * rows + f
-
-
-def _find_extent(source: Any) -> tuple[Extent, float, CRS]:  # noqa: ANN401
-    """The outline in degrees, and the longitude/latitude system it is to be read in."""
-    share = np.linspace(0, 1, _OUTLINE_POINTS)
-    columns = np.concatenate([share, share, 0 * share, 0 * share + 1]) * source.width
-    rows = np.concatenate([0 * share, 0 * share + 1, share, share]) * source.height
-    columns, rows = np.append(columns, source.width / 2), np.append(rows, source.height / 2)
-    x, y = pixel_to_crs(source, columns, rows)
-    lon, lat = (np.asarray(v) for v in transform(source.crs, WGS84, x, y))
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        raise SourceError(
-            f"raster {source.name} reaches outside its coordinate system",
-            hint="check its coordinate system and geotransform with gdalinfo",
-        )
-    if source.crs.is_geographic:
-        box = Extent(float(x.min()), float(lat.min()), float(x.max()), float(lat.max()))
-        return box, 0.0, WGS84
-    centre = float(lon[-1])
-    around = (lon - centre + 180) % 360 - 180
-    west, east = centre + around.min(), centre + around.max()
-    extent = Extent(west, float(lat.min()), east, float(lat.max()))
-    if -180 <= west and east <= 180:
-        return extent, 0.0, WGS84
-    # Degrees counted from the raster's own middle have no seam there.
-    shifted = CRS.from_string(f"+proj=longlat +datum=WGS84 +pm={centre!r} +no_defs")
-    return Extent(west - centre, extent.south, east - centre, extent.north), centre, shifted
-
-
-def _find_resolution_m(source: Any) -> float:  # noqa: ANN401
-    column, row = source.width / 2, source.height / 2
-    x, y = pixel_to_crs(
-        source, np.array([column, column + 1, column]), np.array([row, row, row + 1])
-    )
-    lon, lat = transform(source.crs, WGS84, x, y)
-    sides = distance_m(lon[0], lat[0], lon[1:], lat[1:])
-    return float(np.sqrt(sides[0] * sides[1]))
+def _iso_date(tag: str) -> str:
+    """TIFF's `2020:05:31 12:00:00` as ISO 8601; anything else as it is."""
+    found = _TIFF_DATE.fullmatch(tag.strip())
+    if not found:
+        return tag.strip()
+    year, month, day, time = found.groups()
+    return f"{year}-{month}-{day}" + (f"T{time}" if time and time != "00:00:00" else "")

@@ -10,9 +10,9 @@ from rasterio.warp import transform
 
 from crossfix.errors import InvalidParameter, SourceError
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.sources.raster import pixel_to_crs
+from index_builder.sources.footprint import pixel_to_crs
 from index_builder.sources.raster_source import RasterSource
-from index_builder.sources.source import SourceOptions
+from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import CENTRE, random_texture, write_geotiff
 
 SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "imagery" / "geotiff_samples"
@@ -25,9 +25,13 @@ def real_rasters():
         return list(csv.DictReader(handle))
 
 
+def open_raster(path, tile_px=64):
+    return RasterSource(SourceSpec(location=str(path)), name="map", tile_px=tile_px)
+
+
 def tiles_of(path, size_m=40.0, overlap=0.5, tile_px=64):
-    source = RasterSource(path, SourceOptions(tile_px=tile_px), name="map")
-    plans = source.plan(size_m, overlap)
+    source = open_raster(path, tile_px=tile_px)
+    plans = list(source.plan(size_m, overlap))
     images = [source.read(plan) for plan in plans]
     source.close()
     return plans, images
@@ -104,8 +108,7 @@ def test_north_is_up_and_sides_are_metres(tmp_path):
 def test_strips_agree_with_tiles_read_alone(tmp_path):
     path = write_geotiff(tmp_path / "a.tif", size_px=(200, 900))
     plans, images = tiles_of(path)
-    source = RasterSource(path, SourceOptions(tile_px=64), name="map")
-    source.plan(40.0, 0.5)
+    source = open_raster(path)
     for index in (0, 7, len(plans) - 1, 3):
         assert np.array_equal(source.read(plans[index]), images[index])
     source.close()
@@ -211,7 +214,7 @@ def test_a_raster_smaller_than_a_tile_gives_one_or_an_error(tmp_path):
 def test_bad_rasters_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "text.tif").write_text("hello")
     with pytest.raises(SourceError, match=r"text\.tif"):
-        RasterSource(tmp_path / "text.tif", SourceOptions(), name="map")
+        open_raster(tmp_path / "text.tif")
     path = write_geotiff(tmp_path / "cut.tif", compress="deflate")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(SourceError, match=r"cut\.tif"):
@@ -222,14 +225,14 @@ def test_bad_rasters_are_refused_in_one_sentence(tmp_path):
         )
     plain.close()
     with pytest.raises(SourceError, match="coordinate reference system"):
-        RasterSource(tmp_path / "plain.tif", SourceOptions(), name="map")
+        open_raster(tmp_path / "plain.tif")
 
 
 @pytest.mark.parametrize(
     ("size_m", "overlap"), [(0.0, 0.5), (-5.0, 0.5), (40.0, 1.0), (40.0, -0.1), (float("nan"), 0.5)]
 )
 def test_impossible_sizes_are_refused(tmp_path, size_m, overlap):
-    source = RasterSource(write_geotiff(tmp_path / "a.tif"), SourceOptions(), name="map")
+    source = open_raster(write_geotiff(tmp_path / "a.tif"))
     with pytest.raises(InvalidParameter):
         source.plan(size_m, overlap)
     source.close()
@@ -239,8 +242,8 @@ def test_impossible_sizes_are_refused(tmp_path, size_m, overlap):
 def test_real_rasters_are_where_they_are(row):
     plans, images = tiles_of(SAMPLES / row["file"], size_m=10.0)
     truth = {name: float(row[name]) for name in ("west", "south", "east", "north")}
-    source = RasterSource(SAMPLES / row["file"], SourceOptions(), name="map")
-    extent = source._raster.extent
+    source = open_raster(SAMPLES / row["file"])
+    extent = source._mosaic.extent
     source.close()
     assert distance_m(extent.west, extent.south, truth["west"], truth["south"]) < 0.1
     assert distance_m(extent.east, extent.north, truth["east"], truth["north"]) < 0.1
