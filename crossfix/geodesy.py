@@ -161,6 +161,23 @@ def tile_at(point: LonLat, zoom: int) -> TileId:
     return TileId(zoom=zoom, x=min(x, count - 1), y=min(max(y, 0), count - 1))
 
 
+def to_web_mercator(lon: ArrayLike, lat: ArrayLike) -> tuple[Float64, Float64]:
+    """Places to shares of the Web-Mercator world: x east, y south, 0..1 from its north-west corner.
+
+    EPSG method 1024. Longitudes beyond 180 go on counting, latitudes beyond 85.0511 leave 0..1.
+    """
+    x = (np.asarray(lon, np.float64) + 180) / 360
+    y = (1 - np.arcsinh(np.tan(np.radians(np.asarray(lat, np.float64)))) / np.pi) / 2
+    return x, y
+
+
+def from_web_mercator(x: ArrayLike, y: ArrayLike) -> tuple[Float64, Float64]:
+    """The inverse of `to_web_mercator`: (lon, lat) degrees, longitudes not wrapped."""
+    lon = np.asarray(x, np.float64) * 360 - 180
+    lat = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * np.asarray(y, np.float64)))))
+    return lon, lat
+
+
 def web_mercator_resolution_m(lat: float, zoom: int, tile_px: int = 256) -> float:
     """Ground metres per pixel of an XYZ tile at this latitude."""
     return 2 * math.pi * WGS84_A_M * math.cos(math.radians(lat)) / (tile_px * 2.0**zoom)
