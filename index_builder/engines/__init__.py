@@ -1,0 +1,1 @@
+"""Engines that embed parts elsewhere than in this process."""

@@ -1,0 +1,143 @@
+"""Cutting an assembled version into contiguous pieces of rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from crossfix.errors import InvalidParameter
+from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
+from crossfix.geodesy import morton_code
+from crossfix.sharded_gallery_manifest import MORTON_END
+from index_builder.assembly.left_out import LEFT_OUT_FILE
+from index_builder.assembly.writing import PICTURE_GROUP_ROWS, TILE_GROUP_ROWS
+
+_COPY_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class ShardCut:
+    """Rows `start` to `stop` (excluded) and the Morton codes [low, high) they stand for."""
+
+    number: int
+    start: int
+    stop: int
+    morton_low: int
+    morton_high: int
+
+    @property
+    def tile_count(self) -> int:
+        """Rows of the shard."""
+        return self.stop - self.start
+
+
+def read_codes(directory: Path) -> NDArray[np.uint64]:
+    """Morton codes of a version's rows, (N,): 8 bytes for each tile, the rest stays on disk."""
+    file = pq.ParquetFile(directory / TILES_FILE)
+    with file:
+        pieces = [
+            morton_code(batch.column("lon").to_numpy(), batch.column("lat").to_numpy())
+            for batch in file.iter_batches(columns=["lon", "lat"])
+        ]
+    return np.concatenate([np.empty(0, np.uint64), *pieces])
+
+
+def plan_cuts(codes: NDArray[np.uint64], shards: int) -> list[ShardCut]:
+    """Cuts rows into shards of about equal count, never between equal codes.
+
+    Args:
+        codes: (N,) ascending.
+
+    Raises:
+        InvalidParameter: fewer places than shards, or too many tiles at one place.
+    """
+    if shards < 1:
+        raise InvalidParameter(f"{shards} is not a number of shards", hint="give 1 or more")
+    places = np.flatnonzero(np.diff(codes, prepend=codes[:1])).astype(np.int64)
+    starts = [0]
+    for number in range(1, shards):
+        wanted = number * len(codes) / shards
+        after = places[places > starts[-1]]
+        if not len(after):
+            break
+        starts.append(int(after[np.abs(after - wanted).argmin()]))
+    if len(starts) < shards:
+        raise InvalidParameter(
+            f"{len(codes)} tiles at {len(places) + 1} places cannot be cut into {shards} shards",
+            hint="ask for fewer shards",
+        )
+    edges = [*starts, len(codes)]
+    limits = [0, *(int(codes[start]) for start in starts[1:]), MORTON_END]
+    return [
+        ShardCut(number, edges[number], edges[number + 1], limits[number], limits[number + 1])
+        for number in range(shards)
+    ]
+
+
+def write_cut(assembled: Path, cut: ShardCut, target: Path, *, dim: int) -> None:
+    """Copies the rows of one shard out of an assembled version's files."""
+    _copy_vectors(assembled / VECTORS_FILE, target / VECTORS_FILE, cut, row_bytes=2 * dim)
+    _copy_rows(
+        assembled / TILES_FILE, target / TILES_FILE, cut, TILE_GROUP_ROWS, compression="snappy"
+    )
+    _copy_rows(
+        assembled / PICTURES_FILE,
+        target / PICTURES_FILE,
+        cut,
+        PICTURE_GROUP_ROWS,
+        compression="none",  # as the assembly writes them
+        use_dictionary=False,
+    )
+    if (assembled / LEFT_OUT_FILE).is_file():
+        _copy_left_out(assembled / LEFT_OUT_FILE, target / LEFT_OUT_FILE, cut)
+
+
+def _copy_left_out(source: Path, target: Path, cut: ShardCut) -> None:
+    """Those of the places the shard is in charge of; they are in no order."""
+    rows = pq.read_table(source)
+    codes = morton_code(rows.column("lon").to_numpy(), rows.column("lat").to_numpy())
+    last = np.uint64(cut.morton_high - 1)
+    inside = (codes >= np.uint64(cut.morton_low)) & (codes <= last)
+    pq.write_table(rows.filter(pa.array(inside)), target)
+
+
+def _copy_vectors(source: Path, target: Path, cut: ShardCut, *, row_bytes: int) -> None:
+    with source.open("rb") as reader, target.open("wb") as writer:
+        reader.seek(cut.start * row_bytes)
+        left = cut.tile_count * row_bytes
+        while left:
+            block = reader.read(min(left, _COPY_BYTES))
+            if not block:
+                raise EOFError(f"{source} ends before row {cut.stop}")
+            writer.write(block)
+            left -= len(block)
+
+
+def _copy_rows(source: Path, target: Path, cut: ShardCut, group_rows: int, **options: Any) -> None:  # noqa: ANN401
+    """Rows of a Parquet file into another, in row groups of one size (readers count on it)."""
+    file = pq.ParquetFile(source)
+    with file, pq.ParquetWriter(target, file.schema_arrow, **options) as writer:
+        waiting = file.schema_arrow.empty_table()
+        for piece in _pieces(file, cut):
+            waiting = pa.concat_tables([waiting, piece])
+            while len(waiting) >= group_rows:
+                writer.write_table(waiting.slice(0, group_rows), row_group_size=group_rows)
+                waiting = waiting.slice(group_rows)
+        if len(waiting):
+            writer.write_table(waiting, row_group_size=group_rows)
+
+
+def _pieces(file: pq.ParquetFile, cut: ShardCut) -> Iterator[pa.Table]:
+    """The cut's rows, row group by row group."""
+    first = 0
+    for number in range(file.num_row_groups):
+        count = file.metadata.row_group(number).num_rows
+        start, stop = max(cut.start, first), min(cut.stop, first + count)
+        if start < stop:
+            yield file.read_row_group(number).slice(start - first, stop - start)
+        first += count
