@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def choose_openblas_core() -> None:
@@ -23,9 +24,13 @@ def choose_openblas_core() -> None:
 
 choose_openblas_core()
 
-import faiss  # noqa: E402 - only after the choice above
+import faiss as _faiss  # noqa: E402 - only after the choice above
+
+FaissObject = Any  # the types FAISS ships know little of what it has
+faiss: FaissObject = _faiss
 
 # Batches of 8 queries and more go through BLAS; FAISS itself starts at 125 (d = 1024).
 faiss.cvar.distance_compute_blas_threshold = 8192
 
-__all__ = ["faiss"]
+
+__all__ = ["FaissObject", "faiss"]

@@ -1,7 +1,6 @@
 """The gallery artifact: open a version, verify it, search it."""
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from crossfix.errors import (
     EncoderGalleryMismatch,
     GalleryCorrupt,
     GalleryNotFound,
-    InvalidParameter,
     PriorOutsideGallery,
     TileNotFound,
 )
@@ -22,42 +20,38 @@ from crossfix.gallery_manifest import (
     MANIFEST_FILE,
     PICTURES_FILE,
     TILES_FILE,
-    VECTORS_FILE,
     VERSIONS_DIRECTORY,
     CurrentVersion,
     GalleryManifest,
+    IndexKind,
 )
-from crossfix.geodesy import LonLat, distance_m
+from crossfix.index_opening import OpenedIndex, map_vectors, open_index
 from crossfix.manifest import read_model, verify_files
+from crossfix.morton_cover import MortonRows
+from crossfix.prior import Disc, Prior
+from crossfix.sharded_gallery_manifest import is_sharded
 from crossfix.tile_table import TileTable
-from crossfix.vector_search import ExactIndex, SearchResult
+from crossfix.tile_texts import RowLookup, Texts
+from crossfix.vector_search import SearchResult
 
 Float32 = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Disc:
-    """A geographic prior: the photo was taken within `radius_m` of the centre."""
-
-    centre: LonLat
-    radius_m: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.radius_m <= 20_100_000:
-            raise InvalidParameter(
-                f"radius_m {self.radius_m} is not a radius on Earth",
-                hint="give a positive number of metres",
-            )
+__all__ = ["Disc", "Gallery", "current_version", "version_directory"]
 
 
 def current_version(root: Path) -> str:
     """The live version's name.
 
     Raises:
-        GalleryNotFound: no `CURRENT.json` there.
+        GalleryNotFound: no `CURRENT.json` there, or the gallery is a sharded one.
         GalleryCorrupt: it is not valid.
     """
     path = root / CURRENT_FILE
+    if is_sharded(root):
+        raise GalleryNotFound(
+            f"{root} holds a sharded gallery, not one of one piece",
+            hint="open it as a ShardedGallery, or name one of its shards",
+        )
     if not path.is_file():
         raise GalleryNotFound(
             f"there is no gallery at {root} ({CURRENT_FILE} is missing)",
@@ -72,7 +66,11 @@ def version_directory(root: Path, version: str) -> Path:
 
 
 class Gallery:
-    """An opened, immutable gallery version. Thread-safe."""
+    """An opened, immutable gallery version. Thread-safe.
+
+    Attributes:
+        vectors: (N, D) fp16, on disk and in the page cache.
+    """
 
     def __init__(
         self,
@@ -80,13 +78,16 @@ class Gallery:
         manifest: GalleryManifest,
         tiles: TileTable,
         vectors: NDArray[np.float16],
+        opened: OpenedIndex,
     ) -> None:
         self.directory = directory
         self.manifest = manifest
         self.tiles = tiles
         self.vectors = vectors
-        self._index = ExactIndex(vectors)
-        self._row_of = {tile_id: row for row, tile_id in enumerate(tiles.ids)}
+        self._index = opened.index
+        self._fallback = opened.fallback
+        self._places = MortonRows(tiles.lon, tiles.lat)
+        self._rows = RowLookup(Texts.of(tiles.ids))
         self._pictures = pq.ParquetFile(directory / PICTURES_FILE)
         self._pictures_lock = threading.Lock()
 
@@ -114,25 +115,27 @@ class Gallery:
         if verify:
             verify_files(directory, manifest.files, GalleryCorrupt)
         tiles = TileTable.read(directory / TILES_FILE)
-        try:
-            flat = np.fromfile(directory / VECTORS_FILE, dtype="<f2")
-        except OSError as problem:
+        if len(tiles) != manifest.tile_count:
             raise GalleryCorrupt(
-                f"{directory / VECTORS_FILE} cannot be read", hint="build the gallery again"
-            ) from problem
-        if (
-            len(tiles) != manifest.tile_count
-            or flat.size != manifest.tile_count * manifest.embedding_dim
-        ):
-            raise GalleryCorrupt(
-                f"{directory} names {manifest.tile_count} tiles but holds {len(tiles)} rows and "
-                f"{flat.size} numbers",
+                f"{directory} names {manifest.tile_count} tiles but holds {len(tiles)} rows",
                 hint="build the gallery again",
             )
-        return cls(directory, manifest, tiles, flat.reshape(len(tiles), manifest.embedding_dim))
+        vectors = map_vectors(directory, manifest.tile_count, manifest.embedding_dim)
+        opened = open_index(directory, manifest.index, vectors)
+        return cls(directory, manifest, tiles, vectors, opened)
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+    @property
+    def index_kind(self) -> IndexKind:
+        """What searches this gallery here, which a missing GPU may change."""
+        return self._index.kind
+
+    @property
+    def index_fallback(self) -> str:
+        """Why another index than the manifest's is used, in words; empty where it is the same."""
+        return self._fallback
 
     def require_encoder(self, encoder: Encoder) -> None:
         """Makes sure queries and gallery share one embedding space.
@@ -148,12 +151,12 @@ class Gallery:
                 hint="rebuild the gallery with this encoder, or load the encoder it was built with",
             )
 
-    def search(self, embeddings: Float32, k: int, *, prior: Disc | None = None) -> SearchResult:
+    def search(self, embeddings: Float32, k: int, *, prior: Prior | None = None) -> SearchResult:
         """The k most similar tiles.
 
         Args:
             embeddings: (Q, D) float32 unit-norm.
-            prior: only tiles whose centre lies inside; scanned exactly.
+            prior: only tiles whose centre lies inside; scanned exactly unless they are very many.
 
         Returns:
             rows and scores (Q, min(k, eligible tiles)), best first.
@@ -163,18 +166,13 @@ class Gallery:
         """
         if prior is None:
             return self._index.search(embeddings, k)
-        rows = self._rows_inside(prior)
-        if not len(rows):
+        rows = self._places.inside(prior)
+        if not rows.count:
             raise PriorOutsideGallery(
-                f"no tile lies within {prior.radius_m:g} m of lon {prior.centre.lon}, "
-                f"lat {prior.centre.lat}",
+                f"no tile's centre lies in {prior.describe()}",
                 hint="GET /gallery tells the bounds; widen or drop the prior",
             )
-        return self._index.search_rows(embeddings, k, rows)
-
-    def _rows_inside(self, prior: Disc) -> NDArray[np.int64]:
-        apart_m = distance_m(self.tiles.lon, self.tiles.lat, prior.centre.lon, prior.centre.lat)
-        return np.flatnonzero(apart_m <= prior.radius_m).astype(np.int64)
+        return self._index.search(embeddings, k, rows=rows)
 
     def row_of(self, tile_id: str) -> int:
         """The row of a tile.
@@ -182,7 +180,7 @@ class Gallery:
         Raises:
             TileNotFound: no tile of this id.
         """
-        row = self._row_of.get(tile_id)
+        row = self._rows.find(tile_id)
         if row is None:
             raise TileNotFound(
                 f"the gallery has no tile {tile_id!r}", hint="ids are in the matches of /localize"

@@ -1,7 +1,9 @@
 """The gallery's tiles, row i beside vector i, held in memory as columns."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from crossfix.errors import GalleryCorrupt
+from crossfix.tile_texts import Column, Texts
 
 Float64 = NDArray[np.float64]
 
@@ -32,16 +35,22 @@ SCHEMA = pa.schema(
 )
 PICTURE_SCHEMA = pa.schema([("tile_id", pa.string()), ("jpeg", pa.binary())])
 
+_NUMBERS = ("lon", "lat", "west", "south", "east", "north", "size_m", "resolution_m")
+_TEXTS = ("ids", "source", "date", "attribution", "licence", "pixels_hash")
+_REPEATED = ("source", "date", "attribution", "licence")  # few values for all tiles
+_SINCE_FORMAT_2 = ("attribution", "licence", "pixels_hash")
+
 
 @dataclass(frozen=True)
 class TileTable:
     """Columns of `tiles.parquet`; numbers are (N,) float64, degrees and metres.
 
     `lon`, `lat` are the tile's centre; `resolution_m` the ground size of a source pixel;
-    `pixels_hash` tells whether a tile's imagery has changed.
+    `pixels_hash` tells whether a tile's imagery has changed. Text columns may be given as lists or
+    Arrow columns; they become `Texts`.
     """
 
-    ids: list[str]
+    ids: Sequence[str]
     lon: Float64
     lat: Float64
     west: Float64
@@ -50,66 +59,80 @@ class TileTable:
     north: Float64
     size_m: Float64
     resolution_m: Float64
-    source: list[str]
-    date: list[str]
-    attribution: list[str]
-    licence: list[str]
-    pixels_hash: list[str]
+    source: Sequence[str]
+    date: Sequence[str]
+    attribution: Sequence[str]
+    licence: Sequence[str]
+    pixels_hash: Sequence[str]
+
+    def __post_init__(self) -> None:
+        for name in _TEXTS:
+            object.__setattr__(self, name, Texts.of(getattr(self, name)))
+        lengths = {len(getattr(self, one.name)) for one in fields(self)}
+        if len(lengths) != 1:
+            raise ValueError(f"columns of a tile table have {sorted(lengths)} rows")
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.lon)
 
     @classmethod
     def read(cls, path: Path) -> "TileTable":
-        """Reads `tiles.parquet`.
+        """Reads `tiles.parquet`; columns that only updates need are read when they are asked.
+
+        Columns that galleries of format 1 lack are empty texts.
 
         Raises:
             GalleryCorrupt: not Parquet, or other columns than `SCHEMA`.
         """
         try:
-            table = pq.read_table(path)
+            schema = pq.read_schema(path, memory_map=True)
+            _check_columns(path, schema)
+            repeated = [name for name in _REPEATED if name in schema.names]
+            file = pq.ParquetFile(path, memory_map=True, read_dictionary=repeated)
+            numbers: dict[str, Any] = {name: _read(file, name).to_numpy() for name in _NUMBERS}
+            texts: dict[str, Any] = {
+                name: Texts(_loader(file, name), file.metadata.num_rows) for name in _TEXTS
+            }
+            texts["ids"].column()  # every answer names tiles
         except (pa.ArrowException, OSError) as problem:
             raise GalleryCorrupt(
                 f"{path} cannot be read as Parquet", hint="build the gallery again"
             ) from problem
-        if not table.schema.equals(SCHEMA):
-            raise GalleryCorrupt(
-                f"{path} does not have the columns of a tile table",
-                hint="it was written by another version; build again",
-            )
-        column = {name: table.column(name) for name in SCHEMA.names}
-        numbers = {
-            name: column[name].to_numpy().astype(np.float64)
-            for name in ("lon", "lat", "west", "south", "east", "north", "size_m", "resolution_m")
-        }
-        return cls(
-            ids=column["tile_id"].to_pylist(),
-            source=column["source"].to_pylist(),
-            date=column["date"].to_pylist(),
-            attribution=column["attribution"].to_pylist(),
-            licence=column["licence"].to_pylist(),
-            pixels_hash=column["pixels_hash"].to_pylist(),
-            **numbers,
-        )
+        pa.default_memory_pool().release_unused()
+        return cls(**texts, **numbers)
 
     def to_arrow(self) -> pa.Table:
         """The table as written to disk."""
+        columns = {"tile_id": self.ids, **{name: getattr(self, name) for name in _written()}}
         return pa.table(
-            {
-                "tile_id": self.ids,
-                "lon": self.lon,
-                "lat": self.lat,
-                "west": self.west,
-                "south": self.south,
-                "east": self.east,
-                "north": self.north,
-                "size_m": self.size_m,
-                "resolution_m": self.resolution_m,
-                "source": self.source,
-                "date": self.date,
-                "attribution": self.attribution,
-                "licence": self.licence,
-                "pixels_hash": self.pixels_hash,
-            },
+            {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()},
             schema=SCHEMA,
         )
+
+
+def _written() -> list[str]:
+    return [name for name in SCHEMA.names if name != "tile_id"]
+
+
+def _check_columns(path: Path, schema: pa.Schema) -> None:
+    types = {field.name: field.type for field in schema}
+    wanted = {field.name: field.type for field in SCHEMA}
+    for name in _SINCE_FORMAT_2:
+        types.setdefault(name, wanted[name])
+    if types != wanted:
+        raise GalleryCorrupt(
+            f"{path} does not have the columns of a tile table",
+            hint="it was written by another version; build again",
+        )
+
+
+def _loader(file: pq.ParquetFile, name: str) -> Callable[[], Column]:
+    column = "tile_id" if name == "ids" else name
+    if column in file.schema_arrow.names:
+        return lambda: _read(file, column)
+    rows = file.metadata.num_rows
+    return lambda: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [""])
+
+
+def _read(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return file.read(columns=[name]).column(0)

@@ -1,28 +1,29 @@
-"""`python -m index_builder build|plan|verify|evaluate|rollback`."""
+"""`python -m index_builder plan|build|update|verify|inspect|evaluate|rollback|versions`."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from crossfix.encoder import Encoder
-from crossfix.errors import CrossfixError, InvalidParameter
+from crossfix.errors import CrossfixError, GalleryError, InvalidParameter
 from crossfix.gallery import Gallery
 from crossfix.manifest import write_json_atomic
+from crossfix.sharded_gallery_manifest import is_sharded
 from index_builder.arguments import make_parser
-from index_builder.build import BuildReport, BuildRequest, build_gallery
+from index_builder.build import build_gallery
 from index_builder.evaluate import evaluate_gallery, read_queries
 from index_builder.forecast import forecast_build
+from index_builder.from_arguments import build_request, update_request
+from index_builder.inspect_gallery import Inspection, count_sources, summarise_versions
+from index_builder.pieces import roll_back, verify_pieces
 from index_builder.progress_display import ProgressDisplay
-from index_builder.publish import rollback
-from index_builder.recipe import GalleryRecipe
-from index_builder.sources.spec import SourceSpec
-from index_builder.verify import verify_gallery
-
-_LISTED_UNREADABLE = 20
+from index_builder.screens.building import build_screen, plan_screen
+from index_builder.screens.evaluation import evaluate_screen
+from index_builder.screens.looking import inspect_screen, verify_screen, versions_screen
+from index_builder.screens.text import lines
+from index_builder.update import update_gallery
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -30,15 +31,8 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # it is raised, too
-    verbs = {
-        "build": _build,
-        "plan": _plan,
-        "verify": _verify,
-        "evaluate": _evaluate,
-        "rollback": _rollback,
-    }
     try:
-        verbs[arguments.verb](arguments)
+        print(_VERBS[arguments.verb](arguments))
     except CrossfixError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""
         print(f"python -m index_builder: {problem}{hint}", file=sys.stderr)
@@ -52,124 +46,81 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _request(arguments: argparse.Namespace, out: Path, keep: int) -> BuildRequest:
-    return BuildRequest(
-        encoder_dir=arguments.encoder,
-        recipe=GalleryRecipe(
-            sources=tuple(
-                SourceSpec(
-                    location=str(path),
-                    attribution=arguments.attribution,
-                    licence=arguments.licence,
-                    date=arguments.date,
-                )
-                for path in arguments.sources
-            ),
-            tile_sizes_m=() if arguments.tile_size_m is None else (arguments.tile_size_m,),
-            overlap=arguments.overlap,
-        ),
-        out=out,
-        keep=keep,
-        skip_unreadable=arguments.skip_unreadable,
-        readers=arguments.readers,
-        threads=arguments.threads,
-        device=arguments.device,
-        batch_size=arguments.batch_size,
-    )
+def _plan(arguments: argparse.Namespace) -> str:
+    return plan_screen(forecast_build(build_request(arguments, out=Path("."))))
 
 
-def _build(arguments: argparse.Namespace) -> None:
+def _build(arguments: argparse.Namespace) -> str:
+    request = build_request(arguments, out=arguments.out)
     with ProgressDisplay() as display:
-        report = build_gallery(
-            _request(arguments, arguments.out, arguments.keep), on_progress=display
-        )
-    _print_build(report)
+        report = build_gallery(request, on_progress=display, step=display.step)
+    per_source = count_sources(report.gallery, report.version)
+    return build_screen(report, request.encoder_dir, per_source)
 
 
-def _print_build(report: BuildReport) -> None:
-    manifest, stats = report.manifest, report.stats
-    megabytes = sum(entry.size_bytes for entry in manifest.files.values()) / 1e6
-    left_out = f"{stats.empty_tiles} more than half empty"
-    if stats.unreadable:
-        left_out += f", {len(stats.unreadable)} unreadable"
-        for line in stats.unreadable[:_LISTED_UNREADABLE]:
-            print(f"skipped   {line}")
-        if len(stats.unreadable) > _LISTED_UNREADABLE:
-            print(f"skipped   ... and {len(stats.unreadable) - _LISTED_UNREADABLE} more")
-    box = manifest.bounds
-    print(
-        f"gallery   {report.gallery}\n"
-        f"version   {report.directory}\n"
-        f"tiles     {manifest.tile_count} of {report.planned_tiles} planned ({left_out})\n"
-        f"sides     {', '.join(f'{size:g} m' for size in manifest.tile_sizes_m)}\n"
-        f"bounds    lon {box.west:.6f} .. {box.east:.6f}, lat {box.south:.6f} .. {box.north:.6f}\n"
-        f"vectors   {manifest.embedding_dim} numbers each, by {manifest.encoder_name}\n"
-        f"size      {megabytes:.1f} MB\n"
-        f"time      {stats.seconds:.1f} s, {stats.tiles_per_s:.1f} tiles/s, encoder busy "
-        f"{stats.encoder_busy_share:.0%}"
-    )
-    if report.removed_versions:
-        print(f"removed   {', '.join(report.removed_versions)}")
+def _update(arguments: argparse.Namespace) -> str:
+    request = update_request(arguments)
+    with ProgressDisplay() as display:
+        report = update_gallery(request, on_progress=display, step=display.step)
+    per_source = count_sources(report.gallery, report.version)
+    return build_screen(report, request.encoder_dir, per_source)
 
 
-def _plan(arguments: argparse.Namespace) -> None:
-    forecast = forecast_build(_request(arguments, Path("."), keep=3))
-    print(
-        f"tiles     at most {forecast.tiles}\n"
-        f"area      about {forecast.area_km2:.3f} km2\n"
-        f"size      up to {forecast.gallery_bytes / 1e6:.1f} MB, "
-        f"{forecast.peak_bytes / 1e6:.1f} MB while building\n"
-        f"time      about {forecast.minutes:.2f} minutes "
-        f"(measured on {forecast.sampled_tiles} tiles)"
-    )
-
-
-def _verify(arguments: argparse.Namespace) -> None:
+def _verify(arguments: argparse.Namespace) -> str:
     encoder = (
         Encoder.load(arguments.encoder, device=arguments.device) if arguments.encoder else None
     )
-    report = verify_gallery(arguments.gallery, version=arguments.version, encoder=encoder)
-    print(
-        f"gallery   {arguments.gallery}\n"
-        f"version   {report.version}: sound\n"
-        f"tiles     {report.tiles} from {report.sources} source(s), {report.bytes / 1e6:.1f} MB\n"
-        f"norms     1 within {report.max_norm_error:.1e}"
-    )
-    if report.sample_cosine is not None:
-        print(f"sample    median cosine {report.sample_cosine:.3f} to the embedded pictures")
+    report = verify_pieces(arguments.gallery, arguments.version, encoder)
+    return verify_screen(arguments.gallery, report)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _inspect(arguments: argparse.Namespace) -> str:
+    inspection = Inspection(arguments.gallery, arguments.version)
+    summary = inspection.summarise()
+    screen = inspect_screen(summary)
+    if arguments.out is None:
+        return screen
+    written = inspection.write(arguments.out, limit=arguments.limit, summary=summary)
+    features = f"{written.footprints} ({written.features:,} features)"
+    return f"{screen}\n\n{lines([('map', str(written.map)), ('outlines', features)])}"
+
+
+def _evaluate(arguments: argparse.Namespace) -> str:
     queries = read_queries(arguments.queries, arguments.images, arguments.view)
+    if is_sharded(arguments.gallery):
+        raise GalleryError(
+            f"{arguments.gallery} is a sharded gallery, which evaluate does not search",
+            hint="evaluate its shards one by one: --gallery GALLERY/shards/000",
+        )
     encoder = Encoder.load(arguments.encoder, device=arguments.device)
     gallery = Gallery.open(arguments.gallery)
-    report = evaluate_gallery(encoder, gallery, queries)
-    for name, part in {**report["views"], "all": report["all"]}.items():
-        _print_part(name, part)
-    if arguments.json:
-        write_json_atomic(arguments.json, report)
-        print(f"report    {arguments.json}")
+    report = evaluate_gallery(encoder, gallery, queries, ks=arguments.k)
+    screen = evaluate_screen(report)
+    if arguments.json is None:
+        return screen
+    write_json_atomic(arguments.json, report)
+    return f"{screen}\n\nreport    {arguments.json}"
 
 
-def _print_part(name: str, part: dict[str, Any]) -> None:
-    print(
-        f"{name}: {part['queries']:.0f} queries, {part['gallery']:.0f} tiles, "
-        f"{part['queries_without_tile']} without a right tile, {part['refused']} refused"
-    )
-    for k in (1, 5, 10):
-        print(f"  R@{k:<3} {part[f'recall_at_{k}']:.3f}   (chance {part[f'chance_at_{k}']:.3f})")
-    for row in ("top1", "estimate"):
-        if part[f"{row}_median_m"] is not None:
-            print(
-                f"  {row:<9} median {part[f'{row}_median_m']:.1f} m, "
-                f"90 % within {part[f'{row}_p90_m']:.1f} m"
-            )
+def _rollback(arguments: argparse.Namespace) -> str:
+    version = roll_back(arguments.gallery, arguments.to)
+    return lines([("gallery", f"{arguments.gallery}"), ("live", version)])
 
 
-def _rollback(arguments: argparse.Namespace) -> None:
-    version = rollback(arguments.gallery, arguments.to)
-    print(f"gallery   {arguments.gallery}\nlive      {json.dumps(version)}")
+def _versions(arguments: argparse.Namespace) -> str:
+    return versions_screen(summarise_versions(arguments.gallery))
 
+
+_VERBS = {
+    "plan": _plan,
+    "build": _build,
+    "update": _update,
+    "verify": _verify,
+    "inspect": _inspect,
+    "evaluate": _evaluate,
+    "rollback": _rollback,
+    "versions": _versions,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,19 +1,53 @@
-"""What a build would cost, measured on a few of its own tiles."""
+"""What a build would cost, measured on a few of its own tiles; nothing is written or kept."""
 
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
 
 import numpy as np
 
 from crossfix.encoder import Encoder
+from crossfix.errors import SourceError
+from crossfix.gallery_manifest import IndexKind
 from crossfix.images import Photo
+from crossfix.onnx_session import CUDA
 from crossfix.preprocess import prepare
-from index_builder.build import BuildRequest, estimate_bytes, load_encoder, plan_work
-from index_builder.embedding import Work, encode_picture
-from index_builder.sources.opening import close_sources
-from index_builder.sources.source import TilePlan
+from index_builder.build import BuildRequest, estimate_bytes, load_encoder
+from index_builder.embedding.parts import Part, iterate_parts
+from index_builder.embedding.pictures import encode_picture
+from index_builder.embedding.preparation import tile_px_of
+from index_builder.indexing.choosing import index_bytes, kinds_to_try
+from index_builder.sources.opening import close_sources, open_sources
+from index_builder.sources.source import TilePlan, TileSource
 
-SAMPLE_TILES = 8
+SAMPLED_PARTS = 4
+_TILES_OF_A_PART = 4
+_SAMPLING_S = 20.0  # a slow tile server is not asked for more than this
+_ROW_BYTES = 150  # of tiles.parquet
+_QUEUE_BYTES = 64 << 20  # decoded tiles that wait for the encoder
+_READER_BYTES = 60 << 20  # what a source holds for each reading thread
+_RASTER_CACHE_BYTES = 256 << 20  # GDAL's, see `raster_handles`
+_TILE_BYTES = 300  # columns of a tile while the version is put together
+_LISTED_SIZES = 32
+
+
+@dataclass
+class SourceForecast:
+    """Tiles of one source and one tile size (or of all its own sizes).
+
+    Attributes:
+        sizes_m: different sides, at most some tens.
+        area_km2: covered ground, overlaps of a regular grid counted once.
+    """
+
+    name: str
+    kind: str
+    sizes_m: list[float] = field(default_factory=list)
+    tiles: int = 0
+    area_km2: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -21,60 +55,187 @@ class Forecast:
     """Size and time of a build.
 
     Attributes:
-        area_km2: covered ground, overlaps counted once.
+        tiles: at most; those more than half empty are found when they are read.
+        area_km2: of all sources, each at the size that covers most.
+        memory_bytes: of the building process.
+        gallery_bytes: of the finished version, its index included.
         peak_bytes: disk space while building.
-        gallery_bytes: of the finished version.
-        minutes: reading and encoding one after the other, so rather too many; from a sample.
+        seconds: on this machine, from a sample; reading and encoding share its cores.
+        read_s, encode_s: of one tile on one core.
+        index_kinds: the kinds that will be tried, in this order.
     """
 
+    rows: list[SourceForecast]
     tiles: int
     area_km2: float
-    peak_bytes: int
+    memory_bytes: int
     gallery_bytes: int
-    minutes: float
+    peak_bytes: int
+    seconds: float
     sampled_tiles: int
+    read_s: float
+    encode_s: float
+    index_kinds: list[IndexKind]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One tile that was tried; `jpeg_bytes` is None where it was empty."""
+
+    read_s: float
+    encode_s: float
+    jpeg_bytes: int | None
 
 
 def forecast_build(request: BuildRequest) -> Forecast:
-    """Plans the build and times `SAMPLE_TILES` tiles of it.
+    """Plans the build and times a few tiles of it.
 
     Raises:
         CrossfixError: as `build_gallery`, before anything is written.
     """
     request.check()
     encoder = load_encoder(request)
-    work = plan_work(request, encoder)
+    sources = open_sources(request.recipe.sources, tile_px=tile_px_of(encoder))
     try:
-        plans = [(part, plan) for part in work for plan in part.plans]
-        picks = np.unique(np.linspace(0, len(plans) - 1, SAMPLE_TILES).astype(int))
-        timed = [_time_tile(encoder, *plans[pick]) for pick in picks]
+        rows, kept = _survey(sources, request)
+        if not rows:
+            raise SourceError(
+                "no source has a tile that is wanted",
+                hint="check the area, and the regions that are retired",
+            )
+        samples = list(_try_tiles(encoder, sources, kept, skip=request.skip_unreadable))
     finally:
-        close_sources([part.source for part in work])
-    peak = estimate_bytes(len(plans), encoder.embedding_dim)
-    stride = 1 - request.recipe.overlap
-    area_m2 = sum(
-        (plan.size_m * (stride if plan.resolution_m is not None else 1)) ** 2 for _, plan in plans
-    )
+        close_sources(sources)
+    return _forecast(request, encoder, rows, samples)
+
+
+def _survey(
+    sources: Sequence[TileSource], request: BuildRequest
+) -> tuple[list[SourceForecast], list[Part]]:
+    """Counts, and some parts drawn by chance (Vitter's reservoir), the same at every call."""
+    infos = [source.describe() for source in sources]
+    rows: dict[tuple[int, float | None], SourceForecast] = {}
+    kept: list[Part] = []
+    rng = np.random.default_rng(0)
+    for part in iterate_parts(sources, request.recipe):
+        info, own = infos[part.source], _has_own_sizes(sources[part.source], request)
+        key = (part.source, None if own else part.plans[0].size_m)
+        row = rows.setdefault(key, SourceForecast(info.name, info.kind))
+        _count(row, part, overlap=0.0 if own else request.recipe.overlap)
+        if len(kept) < SAMPLED_PARTS:
+            kept.append(part)
+        elif (place := int(rng.integers(part.number + 1))) < SAMPLED_PARTS:
+            kept[place] = part
+    return list(rows.values()), kept
+
+
+def _has_own_sizes(source: TileSource, request: BuildRequest) -> bool:
+    return source.has_own_sizes or not request.recipe.tile_sizes_m
+
+
+def _count(row: SourceForecast, part: Part, *, overlap: float) -> None:
+    sizes = np.array([plan.size_m for plan in part.plans])
+    row.tiles += len(sizes)
+    row.area_km2 += float(((sizes * (1 - overlap)) ** 2).sum()) / 1e6
+    if len(row.sizes_m) < _LISTED_SIZES:
+        row.sizes_m = sorted({*row.sizes_m, *np.unique(sizes.round(3)).tolist()})
+
+
+def _try_tiles(
+    encoder: Encoder, sources: Sequence[TileSource], parts: Sequence[Part], *, skip: bool
+) -> Iterator[_Sample]:
+    started = time.monotonic()
+    for part in parts:
+        for _, group in groupby(part.plans, key=lambda plan: plan.group):
+            plans = list(group)
+            try:
+                yield from _try_group(encoder, sources[part.source], plans)
+            except SourceError:
+                if not skip:
+                    raise
+            break
+        if time.monotonic() - started > _SAMPLING_S:
+            return
+
+
+def _try_group(
+    encoder: Encoder, source: TileSource, plans: Sequence[TilePlan]
+) -> Iterator[_Sample]:
+    """The first tile's reading pays for what its whole group shares."""
+    timed = []
+    for plan in islice(plans, _TILES_OF_A_PART):
+        started = time.monotonic()
+        pixels = source.read(plan)
+        timed.append((time.monotonic() - started, pixels))
+    later = [seconds for seconds, _ in timed[1:]]
+    each_s = timed[0][0] if not later else float(np.mean(later))
+    read_s = (timed[0][0] + (len(plans) - 1) * each_s) / len(plans)
+    view = encoder.view("satellite")
+    for _, pixels in timed:
+        if pixels is None:
+            yield _Sample(read_s, 0.0, None)
+            continue
+        started = time.monotonic()
+        tensor = prepare(Photo.of(pixels), view).tensor
+        jpeg = encode_picture(pixels)
+        prepared = time.monotonic()
+        encoder.encode(tensor[None], "satellite")
+        encode_s = time.monotonic() - prepared
+        yield _Sample(read_s + prepared - started, encode_s, len(jpeg))
+
+
+def _forecast(
+    request: BuildRequest, encoder: Encoder, rows: list[SourceForecast], samples: list[_Sample]
+) -> Forecast:
+    tiles, dim = sum(row.tiles for row in rows), encoder.embedding_dim
+    jpegs = [one.jpeg_bytes for one in samples if one.jpeg_bytes is not None]
+    parts_bytes = int(tiles * (2 * dim + _ROW_BYTES + (np.mean(jpegs) if jpegs else 0)))
+    kinds = kinds_to_try(request.recipe.index, tiles, dim)
+    needs_file = kinds[0] in ("ivf_pq_fastscan", "ivf_rabitq")
+    search_bytes = index_bytes(kinds[0], tiles, dim) if needs_file else 0
+    read_s = float(np.mean([one.read_s for one in samples] or [0.0]))
+    encode_s = float(np.mean([one.encode_s for one in samples] or [0.0]))
     return Forecast(
-        tiles=len(plans),
-        area_km2=area_m2 / 1e6,
-        peak_bytes=peak,
-        gallery_bytes=peak // 2,
-        minutes=float(np.median(timed)) * len(plans) / 60,
-        sampled_tiles=len(picks),
-    )
+        rows=rows,
+        tiles=tiles,
+        area_km2=sum(
+            max(row.area_km2 for row in rows if row.name == name)
+            for name in {row.name for row in rows}
+        ),
+        memory_bytes=_memory_now() + _working_bytes(request, rows) + tiles * _TILE_BYTES
+        + search_bytes,
+        gallery_bytes=parts_bytes + search_bytes,
+        peak_bytes=max(2 * parts_bytes + search_bytes, estimate_bytes(tiles, dim) // 4),
+        seconds=tiles * _seconds_of_a_tile(request, encoder, read_s, encode_s),
+        sampled_tiles=len(samples),
+        read_s=read_s,
+        encode_s=encode_s,
+        index_kinds=kinds,
+    )  # fmt: skip
 
 
-def _time_tile(encoder: Encoder, part: Work, plan: TilePlan) -> float:
-    """Seconds for the tile alone; a strip's cost is shared by the tiles of its group."""
-    started = time.monotonic()
-    pixels = part.source.read(plan)
-    group = sum(other.group == plan.group for other in part.plans) if plan.resolution_m else 1
-    read_s = (time.monotonic() - started) / group
-    if pixels is None:
-        return read_s
-    started = time.monotonic()
-    tensor = prepare(Photo.of(pixels), encoder.view("satellite")).tensor
-    encode_picture(pixels)
-    encoder.encode(tensor[None], "satellite")
-    return read_s + time.monotonic() - started
+def _working_bytes(request: BuildRequest, rows: list[SourceForecast]) -> int:
+    """What does not grow with the number of tiles."""
+    rasters = any(row.kind in ("raster", "mosaic") for row in rows)
+    cached = _RASTER_CACHE_BYTES if rasters else 0
+    return _QUEUE_BYTES + request.readers * _READER_BYTES + cached
+
+
+def _seconds_of_a_tile(
+    request: BuildRequest, encoder: Encoder, read_s: float, encode_s: float
+) -> float:
+    """Readers and encoder work at once; on the CPU they share the cores."""
+    cores = os.cpu_count() or 1
+    if encoder.provider == CUDA:
+        return max(read_s / min(request.readers, cores), encode_s)
+    lanes = min(request.threads or cores, cores)
+    return max((read_s + encode_s) / cores, read_s / request.readers, encode_s / lanes)
+
+
+def _memory_now() -> int:
+    """Of this process, with the encoder loaded."""
+    try:
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return resident * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 500_000_000

@@ -11,6 +11,12 @@ from tqdm import tqdm
 from index_builder.embedding import Progress
 
 LOG_EVERY_S = 5.0
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tiles, {rate_fmt}, {remaining} left"
+_STEPS = {
+    "embedded": "all tiles embedded; putting the version together",
+    "assembled": "making it searchable",
+    "indexed": "checking and publishing",
+}
 _LOG = logging.getLogger("index_builder")
 
 
@@ -27,19 +33,35 @@ class ProgressDisplay:
     def __call__(self, progress: Progress) -> None:
         """Shows it, or leaves it out when another was shown a moment ago."""
         if sys.stderr.isatty():
-            if self._bar is None:
-                self._bar = tqdm(total=progress.total, unit="tile", file=sys.stderr)
-            self._bar.update(progress.done - self._bar.n)
+            self._move_bar(progress)
         elif time.monotonic() - self._last_log >= LOG_EVERY_S:
             self._last_log = time.monotonic()
-            left = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-            _LOG.info(
-                "%d of %d tiles, %.1f tiles/s%s",
-                progress.done,
-                progress.total,
-                progress.tiles_per_s,
-                left,
+            _LOG.info("%s", progress_line(progress))
+
+    def step(self, name: str) -> None:
+        """Says what goes on after embedding; what takes no time is not worth a line."""
+        said = _STEPS.get(name)
+        if said:
+            self._close_bar()
+            _LOG.info("%s", said)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _move_bar(self, progress: Progress) -> None:
+        if self._bar is None:
+            # tqdm's own rate would count what an interrupted build had done.
+            self._bar = tqdm(
+                total=progress.total,
+                initial=progress.resumed,
+                unit="tile",
+                file=sys.stderr,
+                bar_format=_BAR,
+                dynamic_ncols=True,
             )
+        self._bar.update(progress.done - self._bar.n)
 
     def __exit__(
         self,
@@ -47,5 +69,18 @@ class ProgressDisplay:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._close_bar()
+
+
+def progress_line(progress: Progress) -> str:
+    """Where a build stands, in words."""
+    share = progress.done / progress.total if progress.total else 1.0
+    text = (
+        f"{progress.done:,} of {progress.total:,} tiles ({share:.0%}), "
+        f"{progress.tiles_per_s:.1f} tiles/s"
+    )
+    if progress.eta_s is None:
+        return text
+    minutes, seconds = divmod(round(progress.eta_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{text}, {hours}:{minutes:02}:{seconds:02} left"

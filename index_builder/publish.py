@@ -2,11 +2,12 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from crossfix.manifest import fsync_directory, fsync_file, write_json_atomic
 BUILDING_PREFIX = ".building-"
 PRUNED_PREFIX = ".pruned-"
 LOCK_FILE = ".lock"
+_FULL_BYTES = 1 << 20  # less free space than this explains a failed write
+_LOG = logging.getLogger("index_builder")
 
 # The instants a publication passes; a kill at any of them leaves a whole gallery live.
 STEPS = ("written", "synced", "verified", "renamed", "current_replaced", "pruned")
@@ -58,24 +61,80 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Staging:
+    """Where a build works, inside the gallery's directory.
+
+    Attributes:
+        parts: finished parts; they stay when a build is interrupted.
+        version: what will be published.
+        kept_bytes: size of the parts that an interrupted build left.
+    """
+
+    directory: Path
+    kept_bytes: int
+
+    @property
+    def parts(self) -> Path:
+        """See the class."""
+        return self.directory / "parts"
+
+    @property
+    def version(self) -> Path:
+        """See the class."""
+        return self.directory / "version"
+
+    def fresh_version(self) -> Path:
+        """The directory of the version, made empty."""
+        if self.version.exists():
+            shutil.rmtree(self.version)
+        self.version.mkdir()
+        self.version.chmod(0o755)
+        return self.version
+
+    def discard_parts(self) -> None:
+        """Forgets what was done."""
+        shutil.rmtree(self.parts)
+        self.parts.mkdir()
+
+
 @contextmanager
-def staging(root: Path) -> Iterator[Path]:
-    """A directory to build in, gone afterwards whatever happens; only inside :func:`locked`."""
-    remove_leftovers(root)
-    directory = Path(tempfile.mkdtemp(prefix=BUILDING_PREFIX, dir=root))
-    directory.chmod(0o755)
+def staging(root: Path, fingerprint: str) -> Iterator[Staging]:
+    """A directory to build in; only inside :func:`locked`.
+
+    It is removed when the block ends well, or without any finished part; otherwise it stays for
+    the next build of the same fingerprint. What other builds left goes first.
+    """
+    name = f"{BUILDING_PREFIX}{fingerprint}"
+    for stale in remove_leftovers(root, keep=name):
+        if stale.startswith(BUILDING_PREFIX):
+            _LOG.info("removed %s, left by an interrupted build of something else", root / stale)
+    directory = root / name
+    (directory / "parts").mkdir(parents=True, exist_ok=True)
+    kept = Staging(directory, sum(path.stat().st_size for path in directory.glob("parts/*.arrow")))
     try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        yield kept
+    except BaseException:
+        shutil.rmtree(kept.version, ignore_errors=True)
+        for path in directory.glob("parts/.*"):
+            path.unlink(missing_ok=True)
+        if not any((directory / "parts").iterdir()):
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+    shutil.rmtree(directory, ignore_errors=True)
 
 
-def remove_leftovers(root: Path) -> list[str]:
-    """Removes what killed builders left; the lock tells that they are dead."""
+def remove_leftovers(root: Path, *, keep: str = "") -> list[str]:
+    """Removes what killed builders left; the lock tells that they are dead.
+
+    Args:
+        keep: the name of the one that is to be resumed.
+    """
     stale = [
         path
         for path in root.iterdir()
         if path.name.startswith((BUILDING_PREFIX, PRUNED_PREFIX, f".{CURRENT_FILE}."))
+        and path.name != keep
     ]
     for path in stale:
         if path.is_dir():
@@ -86,8 +145,12 @@ def remove_leftovers(root: Path) -> list[str]:
 
 
 def new_version_name(root: Path, content_hash: str) -> str:
-    """`<UTC time>-<first 10 digits of the content hash>`, not taken yet."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{content_hash[:10]}"
+    """`<UTC time>-<first 10 digits of the content hash>`, not taken yet.
+
+    Names sort by age, so the time has milliseconds.
+    """
+    now = datetime.now(UTC)
+    name = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{content_hash[:10]}"
     candidate, number = name, 2
     while version_directory(root, candidate).exists():
         candidate, number = f"{name}-{number}", number + 1
@@ -199,10 +262,18 @@ def disk_full_reported(root: Path, needed_bytes: int) -> Iterator[None]:
     """Turns a full disk into a `PublishError` that tells how much is needed."""
     try:
         yield
-    except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, RuntimeError) as problem:  # FAISS raises RuntimeError
+        if not _is_full(problem, root):
             raise
         raise PublishError(
-            f"the disk of {root} is full; the build needs about {needed_bytes} bytes",
-            hint="free some space and build again; the old version is still live",
+            f"the disk of {root} is full; the build needs about {needed_bytes} bytes and "
+            f"{shutil.disk_usage(root).free} are free",
+            hint="free some space and build again: finished parts are kept, and the old version "
+            "is still live",
         ) from problem
+
+
+def _is_full(problem: Exception, root: Path) -> bool:
+    if isinstance(problem, OSError) and problem.errno is not None:
+        return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return shutil.disk_usage(root).free < _FULL_BYTES

@@ -1,15 +1,19 @@
 """What a gallery is made of, as data: sources, tiling, area and the index asked for."""
 
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from crossfix.errors import RecipeError
+from crossfix.errors import InvalidParameter, RecipeError
 from crossfix.gallery_manifest import IndexKind
 from crossfix.manifest import StrictModel
 from index_builder.sources.area import Area
+from index_builder.sources.opening import name_sources
 from index_builder.sources.spec import SourceSpec
 from index_builder.sources.tiling import check_tile_size, stride_share
 
@@ -53,6 +57,29 @@ class GalleryRecipe(StrictModel):
             check_tile_size(size)
         return tuple(sorted(set(sizes)))
 
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        names = [spec.name for spec in sources if spec.name]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are called {name!r}")
+        return sources
+
+    @field_validator("area")
+    @classmethod
+    def _area_usable(cls, area: dict[str, Any] | None) -> dict[str, Any] | None:
+        if area is not None:
+            Area.from_geojson(area)
+        return area
+
+    @field_validator("retired")
+    @classmethod
+    def _retired_usable(cls, retired: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for one in retired:
+            Area.from_geojson(one)
+        return retired
+
     @field_validator("overlap")
     @classmethod
     def _overlap_usable(cls, overlap: float) -> float:
@@ -68,17 +95,33 @@ class GalleryRecipe(StrictModel):
         return [Area.from_geojson(one) for one in self.retired]
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads `2024-05-01` as the text it is."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_recipe(path: Path) -> GalleryRecipe:
     """Reads a recipe from YAML (or JSON, which is YAML); relative paths count from its folder.
+
+    `area` and `retired` may name GeoJSON files instead of holding geometries.
 
     Raises:
         RecipeError: not YAML, an unknown key or an impossible value; names it.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return GalleryRecipe.model_validate(value)
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is safe
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise RecipeError(f"recipe {path} cannot be read: {problem}", hint="give YAML") from problem
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise RecipeError(
+            f"recipe {path} cannot be read: {' '.join(str(reason).split())}", hint="give YAML"
+        ) from problem
+    try:
+        recipe = GalleryRecipe.model_validate(_with_areas_read(value, path.parent))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
@@ -86,3 +129,76 @@ def read_recipe(path: Path) -> GalleryRecipe:
             f"recipe {path} is not valid: {where}: {first['msg']}",
             hint="docs/galleries.md lists every key",
         ) from problem
+    except InvalidParameter as problem:
+        raise RecipeError(f"recipe {path} is not valid: {problem}", hint=problem.hint) from problem
+    return recipe.model_copy(update={"sources": settle_sources(recipe.sources, path.parent)})
+
+
+def _with_areas_read(value: Any, folder: Path) -> Any:  # noqa: ANN401 - whatever YAML held
+    if not isinstance(value, dict):
+        return value
+    retired = value.get("retired")
+    read = {
+        "area": _read_if_named(value.get("area"), folder),
+        "retired": [_read_if_named(one, folder) for one in retired]
+        if isinstance(retired, list)
+        else _read_if_named(retired, folder),
+    }
+    return value | {name: geometry for name, geometry in read.items() if name in value}
+
+
+def _read_if_named(value: Any, folder: Path) -> Any:  # noqa: ANN401
+    return read_geometry(folder / value) if isinstance(value, str) else value
+
+
+def read_geometry(path: Path) -> dict[str, Any]:
+    """A GeoJSON file of polygons, checked.
+
+    Raises:
+        InvalidParameter: not there, not GeoJSON, or something else than polygons.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        Area.from_geojson(value)
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise InvalidParameter(
+            f"area {path} cannot be read: {reason}", hint="give a GeoJSON file of polygons"
+        ) from problem
+    except InvalidParameter as problem:
+        raise InvalidParameter(f"area {path}: {problem}", hint=problem.hint) from problem
+    geometry: dict[str, Any] = value
+    return geometry
+
+
+def settle_sources(
+    sources: Sequence[SourceSpec], folder: Path, *, taken: Sequence[str] = ()
+) -> tuple[SourceSpec, ...]:
+    """Sources as a recipe keeps them: paths absolute, names given and different.
+
+    So a later update finds them from any folder, and a source keeps its name, and its tiles their
+    ids, when others come and go.
+
+    Args:
+        folder: what relative paths count from.
+        taken: names of sources that are there already.
+    """
+    placed = [
+        spec.model_copy(
+            update={
+                "location": _absolute(spec.location, folder),
+                "cache": _absolute(spec.cache, folder) if spec.cache else "",
+            }
+        )
+        for spec in sources
+    ]
+    names = name_sources(placed, taken)
+    return tuple(
+        spec.model_copy(update={"name": name}) for spec, name in zip(placed, names, strict=True)
+    )
+
+
+def _absolute(location: str, folder: Path) -> str:
+    if "://" in location:
+        return location
+    return os.path.abspath(folder / Path(location).expanduser())

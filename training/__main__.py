@@ -14,8 +14,10 @@ from training.commands import (
     evaluate_artifact,
     evaluate_run,
     export_to,
+    satellite_table,
     train_run,
 )
+from training.datasets.satellite_places import SATELLITE_DATA_SETS, split_names
 from training.evaluation.table import format_rows
 from training.export.sample4geo_weights import ARCHITECTURE, IMAGE_SIZE, import_official
 from training.export.variants import RECALL_GATE
@@ -36,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     )
     datasets = verbs.add_parser("datasets", help="source, licence, counts, layout of data sets")
     datasets.add_argument("name", nargs="?", choices=get_args(DatasetName))
+    _add_satellite_table(
+        verbs.add_parser("satellite-table", help="a data set's satellite images, for index_builder")
+    )
     return root
 
 
@@ -98,6 +103,19 @@ def _add_import(official: argparse.ArgumentParser) -> None:
         "--image-size", type=int, default=IMAGE_SIZE, help="satellite side in pixels"
     )
     official.add_argument("--out", type=Path, required=True, help="encoder folder")
+
+
+def _add_satellite_table(table: argparse.ArgumentParser) -> None:
+    table.add_argument("--data-set", required=True, choices=SATELLITE_DATA_SETS)
+    table.add_argument("--data", type=Path, required=True, help="its root folder")
+    table.add_argument("--split", default="all", help=f"default all; {split_names()}")
+    table.add_argument("--out", type=Path, required=True, metavar="CSV", help="table to write")
+    table.add_argument("--places", type=Path, metavar="CSV",
+                       help="building, lat, lon of University-1652, which has no places of its own",
+                       )  # fmt: skip
+    table.add_argument("--size-m", type=float, metavar="M",
+                       help="side of every image on the ground; CVACT and University-1652 do not "
+                       "say")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,11 +182,19 @@ def _import(options: argparse.Namespace) -> str:
     return f"wrote {options.out}, embedding space {manifest.embedding_space_id}"
 
 
+def _satellite_table(options: argparse.Namespace) -> str:
+    return satellite_table(
+        options.data_set, options.data, options.out,
+        split=options.split, places=options.places, size_m=options.size_m,
+    )  # fmt: skip
+
+
 _VERBS: dict[str, Callable[[argparse.Namespace], str]] = {
     "train": _train,
     "evaluate": _evaluate,
     "export": _export,
     "import-sample4geo": _import,
+    "satellite-table": _satellite_table,
     "datasets": lambda options: describe_datasets(options.name),
 }
 

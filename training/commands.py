@@ -17,6 +17,7 @@ from crossfix.variants import VariantName
 from training.datasets.card_text import card_text
 from training.datasets.cards import CARDS
 from training.datasets.registry import open_dataset
+from training.datasets.satellite_places import SatelliteDataSet
 from training.datasets.split import EvaluationSplit
 from training.datasets.towns import find_towns
 from training.embedding import EmbedImages, artifact_embedder, image_set_embedder
@@ -38,6 +39,7 @@ from training.loop.devices import choose_device
 from training.loop.trainer import Trainer
 from training.recipe import DatasetName, Recipe
 from training.run_data import CACHE, open_run_data, readable_splits, unreadable_names
+from training.satellite_table import write_satellite_table
 from training.validation import validator
 
 LOGGER = logging.getLogger(__name__)
@@ -241,3 +243,23 @@ def describe_datasets(name: DatasetName | None) -> str:
     """Cards of all data sets, or of one: source, licence, counts, layout."""
     chosen = [CARDS[name]] if name else list(CARDS.values())
     return "\n\n".join(card_text(card) for card in chosen)
+
+
+def satellite_table(
+    name: SatelliteDataSet, root: Path, out: Path, *, split: str, places: Path | None,
+    size_m: float | None,
+) -> str:  # fmt: skip
+    """Writes the table of a data set's satellite images; what was written, and what to type next.
+
+    Raises:
+        DataError: images, lists or places are missing, or a side is not known.
+    """
+    written = write_satellite_table(name, root, out, split=split, places=places, size_m=size_m)
+    low, high = written.sides_m
+    sides = f"{low:.1f} m" if high - low < 0.05 else f"{low:.1f} to {high:.1f} m"
+    return (
+        f"wrote {written.path}: {written.images:,} satellite images of {name} ({split}), sides "
+        f"{sides}\n"
+        f"next: python -m index_builder build --encoder ENCODER --source {written.path} "
+        "--out GALLERY"
+    )

@@ -1,14 +1,17 @@
-"""Which kind of source a path is, and under which name its tiles go."""
+"""From what a user says about a source to the source itself, and the name its tiles go by."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from crossfix.errors import SourceError
-from index_builder.sources.raster_source import RasterSource
+from crossfix.errors import CrossfixError, SourceError
+from index_builder.sources.kinds import find_kind, is_pattern
 from index_builder.sources.source import TileSource
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.table_source import TableSource
+
+
+_USUAL = ("tiles", "images", "imagery", "rasters", "data")  # folders that say nothing by themselves
 
 
 def open_sources(specs: Sequence[SourceSpec], *, tile_px: int) -> list[TileSource]:
@@ -18,39 +21,77 @@ def open_sources(specs: Sequence[SourceSpec], *, tile_px: int) -> list[TileSourc
         tile_px: the largest side in pixels anyone needs of a tile.
 
     Raises:
-        SourceError: a path is missing, a directory, or of no readable kind.
+        SourceError: a source is missing, cannot be read, or is of no known kind.
     """
-    names: list[str] = []
-    for spec in specs:
-        names.append(_unique(_plain(spec.name or Path(spec.location).stem), names))
     opened: list[TileSource] = []
     try:
-        for spec, name in zip(specs, names, strict=True):
+        for spec, name in zip(specs, name_sources(specs), strict=True):
             opened.append(open_source(spec, name=name, tile_px=tile_px))
-    except SourceError:
+    except CrossfixError:
         close_sources(opened)
         raise
     return opened
 
 
 def open_source(spec: SourceSpec, *, name: str, tile_px: int) -> TileSource:
-    """Opens one source: `.csv` is a table, anything else a raster; errors as `open_sources`."""
-    path = Path(spec.location)
-    if path.is_dir():
+    """Opens one source; errors as `open_sources`."""
+    kind = find_kind(spec)
+    try:
+        # Imported here: whoever has no tile archives need not install what reads them.
+        match kind:
+            case "raster":
+                from index_builder.sources.raster_source import RasterSource
+
+                return RasterSource(spec, name=name, tile_px=tile_px)
+            case "mosaic":
+                from index_builder.sources.mosaic_source import MosaicSource
+
+                return MosaicSource(spec, name=name, tile_px=tile_px)
+            case "table":
+                from index_builder.sources.table_source import TableSource
+
+                return TableSource(spec, name=name, tile_px=tile_px)
+            case _:
+                from index_builder.sources.tile_set_opening import open_tile_set
+
+                told = spec.model_copy(update={"kind": kind})
+                return open_tile_set(told, name=name, tile_px=tile_px)
+    except ImportError as problem:
         raise SourceError(
-            f"source {path} is a directory", hint="give a raster file or a CSV table of tiles"
-        )
-    if not path.is_file():
-        raise SourceError(f"source {path} does not exist", hint="check the path")
-    if path.suffix.lower() == ".csv":
-        return TableSource(spec, name=name, tile_px=tile_px)
-    return RasterSource(spec, name=name, tile_px=tile_px)
+            f"sources of kind {kind} need the Python package {problem.name}",
+            hint='install it with pip install "crossfix[index]"',
+        ) from problem
 
 
 def close_sources(sources: Sequence[TileSource]) -> None:
     """Closes them all."""
     for source in sources:
         source.close()
+
+
+def name_sources(specs: Sequence[SourceSpec], taken: Sequence[str] = ()) -> list[str]:
+    """The specs' names, made fit for URLs and files and different from each other.
+
+    Args:
+        taken: names that others have already.
+    """
+    names: list[str] = list(taken)
+    for spec in specs:
+        names.append(_unique(_plain(spec.name or _default_name(spec.location)), names))
+    return names[len(taken) :]
+
+
+def _default_name(location: str) -> str:
+    """The server, the folder that a pattern looks in, or the file without its ending."""
+    if "://" in location:
+        return urlsplit(location).hostname or "web"
+    path = Path(location)
+    if is_pattern(location):
+        fixed = [part for part in path.parts if not re.search(r"[*?\[]", part)]
+        return fixed[-1] if fixed else "mosaic"
+    if not path.is_dir():
+        return path.stem
+    return f"{path.absolute().parent.name}-{path.name}" if path.name in _USUAL else path.name
 
 
 def _plain(stem: str) -> str:

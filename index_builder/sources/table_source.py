@@ -1,209 +1,190 @@
-"""Ready-made tiles: a CSV naming image files and their places."""
+"""Ready-made tiles: a table naming image files and their places."""
 
-import csv
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import os
+import re
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from crossfix.errors import CrossfixError, ImageError, InvalidParameter, SourceError
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from crossfix.gallery_manifest import SourceInfo
-from crossfix.geodesy import Bounds, LocalFrame, LonLat, distance_m
-from crossfix.images import ImageLimits, decode
+from crossfix.geodesy import Bounds
 from index_builder.sources.area import Area
 from index_builder.sources.source import TilePlan, UInt8
 from index_builder.sources.spec import SourceSpec
+from index_builder.sources.table_columns import read_columns
+from index_builder.sources.table_image import read_square
+from index_builder.sources.table_places import TilePlaces, place_tiles
 
-COLUMN_NAMES = {
-    "file": ("file", "path", "image"),
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "lng", "longitude"),
-    "size_m": ("size_m", "side_m", "tile_size_m"),
-    "date": ("date",),
-}
-_BOUNDS_COLUMNS = ("west", "south", "east", "north")
-_GROUP_ROWS = 16
-_LIMITS = ImageLimits(max_bytes=500_000_000, max_pixels=400_000_000)
-
-Row = dict[str, str]
+_GROUP_ROWS = 16  # images a reader takes at a time
+_CHUNK_ROWS = 4096
+_STEM_LETTERS = 40
+_ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_CREDITS = ("date", "attribution", "licence")
 
 
-def read_table(path: Path, required: Iterable[str]) -> list[Row]:
-    """Rows of a CSV with the canonical names of `COLUMN_NAMES`; other columns stay as they are.
-
-    Raises:
-        SourceError: unreadable, empty, or a required column is missing.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            rows = [_canonical(row) for row in csv.DictReader(handle)]
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise SourceError(
-            f"table {path} cannot be read: {problem}", hint="give a CSV file in UTF-8"
-        ) from problem
-    if not rows:
-        raise SourceError(f"table {path} has no rows", hint="one line per image, after a header")
-    for name in required:
-        if name not in rows[0]:
-            spellings = "|".join(COLUMN_NAMES.get(name, (name,)))
-            raise SourceError(
-                f"table {path} has no column {spellings}",
-                hint=f"its columns are {', '.join(rows[0])}",
-            )
-    return rows
-
-
-def find_images(table: Path, rows: list[Row]) -> Path:
+def find_images(table: Path, files: Any) -> Path:  # noqa: ANN401 - a pyarrow array
     """The folder files count from: the table's, or the one beside it that has its name."""
     namesake = table.with_suffix("")
-    beside = (table.parent / rows[0]["file"]).exists()
+    beside = (table.parent / files[0].as_py()).exists()
     return namesake if not beside and namesake.is_dir() else table.parent
 
 
-def _canonical(row: Mapping[str | None, str | None]) -> Row:
-    spelled = {str(key).strip().lower(): (value or "") for key, value in row.items()}
-    for name, spellings in COLUMN_NAMES.items():
-        for spelling in spellings:
-            if spelling in spelled:
-                spelled[name] = spelled.pop(spelling)
-                break
-    return spelled
-
-
-def read_number(row: Row, column: str, where: str) -> float:
-    """A cell as a number.
-
-    Raises:
-        SourceError: empty or not a number.
-    """
-    try:
-        return float(row[column])
-    except (KeyError, ValueError) as problem:
-        raise SourceError(
-            f"{where}: {column} is {row.get(column, '')!r}", hint="give a number"
-        ) from problem
-
-
-def read_place(row: Row, where: str) -> LonLat:
-    """The row's `lon`, `lat`.
-
-    Raises:
-        SourceError: not a place on Earth.
-    """
-    try:
-        return LonLat(read_number(row, "lon", where), read_number(row, "lat", where))
-    except InvalidParameter as problem:
-        raise SourceError(f"{where}: {problem}", hint=problem.hint) from problem
-
-
 class TableSource:
-    """A CSV of tiles as a `TileSource`; for its paths see :func:`find_images`.
+    """A table of tiles as a `TileSource`.
 
-    A tile's side is its `size_m`, else that of its bounds, else the one asked for.
+    Files are absolute, or count from the table's folder (see :func:`find_images`), whatever the
+    working directory. A tile lies round its `lat`, `lon` with a side of `size_m`, or within its
+    `west`, `south`, `east`, `north`; of an image that is not square on the ground the centred
+    square is taken. Columns `date`, `attribution` and `licence` go before the source's own.
 
     Raises:
-        SourceError: the table cannot be read.
+        SourceError: the table cannot be read, or a row's place or size makes no sense.
     """
 
     def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:  # noqa: ARG002
-        path = self._path = Path(spec.location)
+        self._path = Path(spec.location)
         self._spec = spec
         self._name = name
-        self._rows = read_table(path, ("file", "lat", "lon"))
-        images = find_images(path, self._rows)
-        self._files = [images / row["file"] for row in self._rows]
-
-    def describe(self) -> SourceInfo:
-        """Name and licence; places are WGS84."""
-        return SourceInfo(
-            name=self._name,
-            attribution=self._spec.attribution,
-            licence=self._spec.licence,
-            date=self._spec.date,
-            crs="EPSG:4326",
-            kind="table",
-            fingerprint=self.fingerprint(),
-        )
+        self._table = read_columns(self._path, ("file",))
+        self._files = self._table.texts("file")
+        self._images = find_images(self._path, self._files)
+        self._credits = {
+            column: pc.dictionary_encode(self._table.texts(column)) for column in _CREDITS
+        }
+        self._repeats = _count_repeats(self._files)
+        self._places: dict[float | None, TilePlaces] = {}
 
     @property
     def has_own_sizes(self) -> bool:
         """Its tiles are images of their own."""
         return True
 
+    def describe(self) -> SourceInfo:
+        """Name and licence; what differs between rows is left empty. Places are WGS84."""
+        return SourceInfo(
+            name=self._name,
+            attribution=self._only("attribution"),
+            licence=self._only("licence"),
+            date=self._only("date"),
+            crs="EPSG:4326",
+            kind="table",
+            fingerprint=self.fingerprint(),
+        )
+
+    def _only(self, column: str) -> str:
+        values = {
+            text or getattr(self._spec, column)
+            for text in pc.unique(self._credits[column]).to_pylist()
+        }
+        return str(values.pop()) if len(values) == 1 else ""
+
     def fingerprint(self) -> str:
-        """Sizes and times of the table and its images."""
+        """Content of the table, sizes and times of its images."""
         digest = hashlib.sha256(self._path.read_bytes())
-        for file in self._files:
-            state = file.stat() if file.is_file() else None
-            digest.update(f"{state and (state.st_size, state.st_mtime_ns)}".encode())
+        for row in range(len(self._files)):
+            try:
+                state = self._file(row).stat()
+                digest.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(b"missing\n")
         return digest.hexdigest()[:16]
 
     def plan(
         self,
         tile_size_m: float | None,
         overlap: float,  # noqa: ARG002
-        area: Area | None = None,  # noqa: ARG002
+        area: Area | None = None,
     ) -> Iterator[TilePlan]:
         """One tile per row, where the table puts it.
+
+        Args:
+            tile_size_m: of rows that name neither `size_m` nor bounds.
 
         Raises:
             SourceError: a row has no usable place or size.
         """
-        return (self._plan_row(index, row, tile_size_m) for index, row in enumerate(self._rows))
+        places = self._places_of(tile_size_m)
+        for start in range(0, len(self._table), _CHUNK_ROWS):
+            rows = np.arange(start, min(start + _CHUNK_ROWS, len(self._table)))
+            if area is not None:
+                rows = rows[places.touching(area, rows)]
+            yield from self._plan_rows(rows, places)
 
-    def _plan_row(self, index: int, row: Row, tile_size_m: float | None) -> TilePlan:
-        where = f"table {self._path}, line {index + 2}"
-        place = read_place(row, where)
-        bounds = self._bounds(row, where)
-        size_m = tile_size_m
-        if row.get("size_m"):
-            size_m = read_number(row, "size_m", where)
-        elif bounds is not None:
-            size_m = float(distance_m(place.lon, bounds.south, place.lon, bounds.north))
-        if size_m is None or not 0 < size_m <= 100_000:
-            raise SourceError(
-                f"{where} has no usable tile size ({size_m})",
-                hint="add a column size_m, or give --tile-size-m",
-            )
-        return TilePlan(
-            tile_id=f"{self._name}-{index}",
-            lon=place.lon,
-            lat=place.lat,
-            bounds=bounds or LocalFrame(place).square(size_m),
-            size_m=size_m,
-            resolution_m=None,
-            date=row.get("date") or self._spec.date,
-            attribution=row.get("attribution") or self._spec.attribution,
-            licence=row.get("licence") or self._spec.licence,
-            group=index // _GROUP_ROWS,
-            place=index,
+    def _places_of(self, tile_size_m: float | None) -> TilePlaces:
+        if tile_size_m not in self._places:
+            self._places[tile_size_m] = place_tiles(self._table, tile_size_m)
+        return self._places[tile_size_m]
+
+    def _plan_rows(self, rows: NDArray[np.int64], places: TilePlaces) -> Iterator[TilePlan]:
+        files = self._files.take(pa.array(rows)).to_pylist()
+        credits = (
+            [text or getattr(self._spec, name) for text in column.take(pa.array(rows)).to_pylist()]
+            for name, column in self._credits.items()
         )
+        numbers = (side[rows].tolist() for side in (places.lon, places.lat, places.size_m))
+        columns = zip(rows.tolist(), files, *numbers, places.bounds[rows].tolist(), *credits,
+                      strict=True)  # fmt: skip
+        for row, file, lon, lat, size_m, bounds, date, attribution, licence in columns:
+            yield TilePlan(
+                tile_id=self._tile_id(row, file),
+                lon=lon,
+                lat=lat,
+                bounds=Bounds(*bounds),
+                size_m=size_m,
+                resolution_m=None,
+                date=date,
+                attribution=attribution,
+                licence=licence,
+                group=row // _GROUP_ROWS,
+                place=row,
+            )
 
-    @staticmethod
-    def _bounds(row: Row, where: str) -> Bounds | None:
-        if not all(row.get(name) for name in _BOUNDS_COLUMNS):
-            return None
-        return Bounds(**{name: read_number(row, name, where) for name in _BOUNDS_COLUMNS})
+    def _tile_id(self, row: int, file: str) -> str:
+        """By the file, so that rows put in or taken out leave the others' ids alone."""
+        repeat = "" if self._repeats is None else f"\0{self._repeats[row]}"
+        digest = hashlib.blake2b(f"{file}{repeat}".encode(), digest_size=5).hexdigest()
+        stem = _ODD.sub("-", os.path.splitext(os.path.basename(file))[0])
+        return f"{self._name}-{stem[:_STEM_LETTERS].strip('-.') or 'image'}-{digest}"
 
     def read(self, plan: TilePlan) -> UInt8 | None:
-        """The image's pixels, as they are.
+        """The centred square of the image, upright; None where more than half is transparent.
 
         Raises:
             SourceError: missing or unreadable, naming the file.
         """
-        path = self._files[plan.place]
-        try:
-            return decode(path.read_bytes(), limits=_LIMITS).pixels
-        except OSError as problem:
-            raise _unreadable(path, problem.strerror or str(problem)) from problem
-        except ImageError as problem:
-            raise _unreadable(path, str(problem)) from problem
+        aspect = float(self._aspects[plan.place])
+        return read_square(
+            self._file(plan.place), ground_aspect=None if math.isnan(aspect) else aspect
+        )
+
+    @cached_property
+    def _aspects(self) -> NDArray[np.float64]:
+        """Shapes of the footprints, which do not depend on the size asked for."""
+        return place_tiles(self._table, 1.0).ground_aspect
+
+    def _file(self, row: int) -> Path:
+        return self._images / str(self._files[row].as_py())
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def _unreadable(path: Path, reason: str) -> CrossfixError:
-    return SourceError(
-        f"image {path} cannot be read: {reason}",
-        hint="repair or remove it, or use --skip-unreadable",
-    )
+def _count_repeats(files: Any) -> NDArray[np.int64] | None:  # noqa: ANN401
+    """How often each row's file was named before; None where every file is named once."""
+    if pc.count_distinct(files).as_py() == len(files):
+        return None
+    codes = np.asarray(pc.dictionary_encode(files).indices, np.int64)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    lengths = np.diff([*starts, len(codes)])
+    repeats = np.empty(len(codes), np.int64)
+    repeats[order] = np.arange(len(codes)) - np.repeat(starts, lengths)
+    return repeats

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from crossfix.gallery import Gallery
 from crossfix.geodesy import LocalFrame, LonLat
 from index_builder.__main__ import main
 from index_builder.sources.raster_source import RasterSource
-from index_builder.sources.source import SourceOptions
+from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import jpeg, png, random_texture, write_geotiff, write_tiny_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,7 @@ def test_from_raster_to_answers(tmp_path, run, encoder_dir, raster):
 
 def write_queries(folder, raster, count=12):
     """Photos cut from the raster exactly where tiles of the gallery lie."""
-    source = RasterSource(raster, SourceOptions(tile_px=256), name="cut")
+    source = RasterSource(SourceSpec(location=str(raster)), name="cut", tile_px=256)
     plans = [plan for plan in source.plan(40.0, 0.5) if source.read(plan) is not None]
     picks = np.linspace(0, len(plans) - 1, count).astype(int)
     folder.mkdir()
@@ -209,8 +210,27 @@ def test_as_a_program(tmp_path, encoder_dir, raster):
         text=True,
         timeout=120,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) <= 24
+    assert len(done.stderr.splitlines()) <= 5, "what it is doing, no warnings"
+
+
+def test_a_killed_program_goes_on_and_updates(tmp_path, run, encoder_dir, raster):
+    words = build_words(encoder_dir, raster, tmp_path / "gallery")
+    program = [sys.executable, "-m", "index_builder", *(str(word) for word in words)]
+    process = subprocess.Popen(program, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob("gallery/.building-*/parts/*.arrow")):
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    code, out, err = run(*words)
+    assert code == 0, err
+    if process.returncode:
+        assert "from the interrupted build" in out
+    code, _, err = run("update", "--encoder", encoder_dir, "--gallery", tmp_path / "gallery")
+    assert code == 0, err
+    code, out, err = run("verify", "--gallery", tmp_path / "gallery", "--encoder", encoder_dir)
+    assert code == 0, err
 
 
 def test_real_orthophoto_and_its_own_tiles(tmp_path, run, encoder_dir):

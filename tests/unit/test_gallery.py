@@ -12,7 +12,6 @@ from crossfix.errors import (
     EncoderGalleryMismatch,
     GalleryCorrupt,
     GalleryNotFound,
-    InvalidParameter,
     PriorOutsideGallery,
     TileNotFound,
 )
@@ -20,7 +19,10 @@ from crossfix.gallery import Disc, Gallery, current_version
 from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, SourceInfo
 from crossfix.geodesy import LonLat
 from crossfix.manifest import FileEntry, write_json_atomic
+from crossfix.prior import Region
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
+from index_builder.indexing.build_index import build_index
+from index_builder.recipe import IndexRequest
 from tests.tiny_encoder import write_tiny_encoder
 
 COUNT, DIM = 150, 16
@@ -97,18 +99,112 @@ def test_prior_keeps_to_the_disc_and_is_exact(root):
     assert found.rows[0].tolist() == plain.tolist()
 
 
+def test_a_region_is_a_prior_too(root):
+    gallery = Gallery.open(root)
+    west, east = 10.0095, 10.0205
+    corners = [(west, 49.9), (east, 49.9), (east, 50.1), (west, 50.1)]
+    region = Region((tuple(LonLat(*corner) for corner in corners),))
+    query = gallery.vectors[[120, 3]].astype(np.float32)
+    found = gallery.search(query, 100, prior=region)
+    assert [sorted(rows) for rows in found.rows.tolist()] == [list(range(10, 21))] * 2
+
+
+def edit_manifest(root, **changes):
+    path = root / "versions" / "v1" / "manifest.json"
+    document = json.loads(path.read_text())
+    document.update(changes)
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def approximate(root):
+    """The gallery with an inverted file beside its vectors."""
+    directory = root / "versions" / "v1"
+    request = IndexRequest(kind="ivf_rabitq", recall_at_10=0.9)
+    info = build_index(directory, COUNT, DIM, request, threads=1)
+    files = {
+        path.name: FileEntry.of(path).model_dump()
+        for path in directory.iterdir()
+        if path.name != "manifest.json"
+    }
+    edit_manifest(root, index=info.model_dump(), files=files)
+    return root
+
+
+def test_an_approximate_gallery_is_searched_with_its_index(approximate):
+    gallery = Gallery.open(approximate)
+    assert (gallery.index_kind, gallery.index_fallback) == ("ivf_rabitq", "")
+    found = gallery.search(gallery.vectors[[3, 77]].astype(np.float32), 5)
+    assert found.rows[:, 0].tolist() == [3, 77]
+    disc = Disc(LonLat(10.010, 50.0), radius_m=500)
+    inside = gallery.search(gallery.vectors[[120]].astype(np.float32), 100, prior=disc)
+    assert sorted(inside.rows[0].tolist()) == list(range(4, 17))
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped", "of other rows"])
+def test_an_index_that_is_not_this_gallerys_is_refused(approximate, tmp_path, damage):
+    path = approximate / "versions" / "v1" / "index.faiss"
+    data = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "flipped":
+        data[len(data) // 2] ^= 0x10
+        path.write_bytes(data)
+    else:
+        other = tmp_path / "other"
+        other.mkdir()
+        Gallery.open(approximate).vectors[:100].tofile(other / "vectors.f16")
+        build_index(other, 100, DIM, IndexRequest(kind="ivf_rabitq"), threads=1)
+        path.write_bytes((other / "index.faiss").read_bytes())
+    with pytest.raises(GalleryCorrupt, match=r"index\.faiss"):
+        Gallery.open(approximate)
+    if damage != "flipped":  # which only the checksum sees
+        with pytest.raises(GalleryCorrupt, match=r"index\.faiss"):
+            Gallery.open(approximate, verify=False)
+
+
+def test_a_gallery_for_a_gpu_says_how_it_is_searched_here(root):
+    edit_manifest(
+        root, index={"kind": "gpu_flat_f16", "parameters": {}, "measured_recall_at_10": 1.0}
+    )
+    gallery = Gallery.open(root)
+    if gallery.index_fallback:
+        assert gallery.index_kind == "exact_f16"
+        assert "gpu_flat_f16" in gallery.index_fallback
+    assert gallery.search(gallery.vectors[[3]].astype(np.float32), 5).rows[0, 0] == 3
+
+
+def test_a_gallery_of_format_1_still_opens(root):
+    directory = root / "versions" / "v1"
+    old = pq.read_table(directory / "tiles.parquet")
+    old = old.drop_columns(["attribution", "licence", "pixels_hash"])
+    pq.write_table(old, directory / "tiles.parquet")
+    edit_manifest(
+        root,
+        format_version=1,
+        index={"kind": "exact_f16", "parameters": {}, "measured_recall_at_10": 1.0},
+        sources=[
+            {"name": "s", "attribution": "a", "licence": "l", "date": "d", "crs": "EPSG:4326"}
+        ],
+    )
+    gallery = Gallery.open(root, verify=False)
+    assert gallery.tiles.licence[5] == ""
+    assert gallery.search(gallery.vectors[[3]].astype(np.float32), 5).rows[0, 0] == 3
+
+
+def test_vectors_cut_short_are_refused_even_unverified(root):
+    path = root / "versions" / "v1" / "vectors.f16"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(GalleryCorrupt, match=r"vectors\.f16"):
+        Gallery.open(root, verify=False)
+
+
 def test_prior_elsewhere_is_refused_with_a_way_out(root):
     with pytest.raises(PriorOutsideGallery) as caught:
         Gallery.open(root).search(
             np.ones((1, DIM), np.float32), 5, prior=Disc(LonLat(-60, 10), radius_m=1000)
         )
     assert "bounds" in caught.value.hint
-
-
-@pytest.mark.parametrize("radius_m", [0, -1, float("nan"), 3e7])
-def test_impossible_radius(radius_m):
-    with pytest.raises(InvalidParameter, match="radius"):
-        Disc(LonLat(0, 0), radius_m=radius_m)
 
 
 def test_pictures_and_rows(root):

@@ -1,0 +1,1 @@
+"""From files of embedded parts to the files of a gallery version."""

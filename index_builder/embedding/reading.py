@@ -1,0 +1,78 @@
+"""From a plan to what the encoder takes: reading, hashing, preprocessing; or taking over."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossfix.errors import SourceError
+from crossfix.images import Photo
+from crossfix.preprocess import prepare
+from index_builder.embedding.old_tiles import OldTile
+from index_builder.embedding.open_task import OpenTask
+from index_builder.embedding.part_file import LeftOut, TileRecord
+from index_builder.embedding.pictures import encode_picture, hash_pixels
+from index_builder.sources.source import TilePlan
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ReadTile:
+    """A tile to be embedded; `tensor` is (3, h, w) of the view's size."""
+
+    record: TileRecord
+    tensor: Float32
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class KeptTile:
+    """A tile taken over from an older version, (D,) fp16."""
+
+    record: TileRecord
+    embedding: NDArray[np.float16]
+    jpeg: bytes
+
+
+Outcome = ReadTile | KeptTile | LeftOut
+
+
+def read_tile(opened: OpenTask, source: int, plan: TilePlan) -> Outcome:
+    """Reads one tile; may be called from several threads.
+
+    Args:
+        source: which of the task's.
+
+    Raises:
+        SourceError: it cannot be read, unless the task skips those; names the tile.
+    """
+    name = opened.infos[source].name
+    found = opened.old.find(plan) if opened.old is not None else None
+    if opened.old is not None and name in opened.old.unchanged:
+        if found is not None:
+            return _keep(plan, name, found, plan.resolution_m or found.resolution_m)
+        if opened.old.was_empty(plan):
+            return LeftOut(plan)
+    try:
+        pixels = opened.sources[source].read(plan)
+    except SourceError as problem:
+        sentence = f"tile {plan.tile_id}: {problem}"
+        if opened.task.skip_unreadable:
+            return LeftOut(plan, sentence)
+        hint = problem.hint or "repair or remove it, or use --skip-unreadable"
+        raise SourceError(sentence, hint=hint) from problem
+    if pixels is None:
+        return LeftOut(plan)
+    resolution_m = plan.resolution_m or plan.size_m / pixels.shape[1]
+    pixels_hash = hash_pixels(pixels)
+    if found is not None and found.pixels_hash == pixels_hash:
+        return _keep(plan, name, found, resolution_m)
+    record = TileRecord(plan, name, resolution_m, pixels_hash)
+    tensor = prepare(Photo.of(pixels), opened.view).tensor
+    return ReadTile(record, tensor, encode_picture(pixels))
+
+
+def _keep(plan: TilePlan, name: str, found: OldTile, resolution_m: float) -> KeptTile:
+    record = TileRecord(plan, name, resolution_m, found.pixels_hash)
+    return KeptTile(record, found.embedding, found.jpeg)
