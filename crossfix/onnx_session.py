@@ -36,7 +36,9 @@ class Device:
 
     def providers(self) -> list[Any]:
         """What ONNX Runtime is asked for, in order."""
-        cuda = (CUDA, {"device_id": self.index})
+        # The default search times kernels at every start and may choose others each time, so that
+        # a resumed gallery build would differ from an uninterrupted one in its last bits.
+        cuda = (CUDA, {"device_id": self.index, "cudnn_conv_algo_search": "HEURISTIC"})
         offered = CUDA in onnxruntime.get_available_providers()
         if self.kind == "cpu" or (self.kind == "auto" and not offered):
             return [CPU]

@@ -55,6 +55,9 @@ def _matches(found: Localization, root_path: str) -> list[Match]:
                 north=tiles.north[row],
             ),
             size_m=float(tiles.size_m[row]),
+            date=tiles.date[row],
+            attribution=tiles.attribution[row],
+            licence=tiles.licence[row],
             picture_url=picture_url(tiles.ids[row], found.snapshot.version, root_path),
             distance_to_best_m=round(float(apart_m[position]), 2),
         )

@@ -72,6 +72,9 @@ class Match(BaseModel):
     lon: float = Field(description="Longitude of the tile's centre in degrees, WGS84.")
     bounds: BoundsModel = Field(description="The tile's box in degrees.")
     size_m: float = Field(description="Side of the tile on the ground in metres.")
+    date: str = Field(description="Of the tile's imagery, ISO 8601; empty where not known.")
+    attribution: str = Field(description="Whom to credit for the tile's imagery.")
+    licence: str = Field(description="Of the tile's imagery; empty where not known.")
     picture_url: str = Field(description="Small JPEG of the tile, relative to this server.")
     distance_to_best_m: float = Field(
         description=("Distance of this tile's centre to that of rank 1, in metres.")

@@ -47,6 +47,7 @@ def test_a_drone_photo_of_a_tile_finds_that_tile(base: str) -> None:
     assert best["distance_to_best_m"] == 0
     assert best["bounds"]["west"] < best["lon"] < best["bounds"]["east"]
     assert answer["matches"][1]["distance_to_best_m"] > 50
+    assert (best["attribution"], best["licence"], best["date"]) == ("someone", "CC0-1.0", "2026")
     assert abs(answer["estimate"]["lat"] - best["lat"]) < 0.001
     assert 0 <= answer["estimate"]["confidence"] <= 1
     assert answer["estimate"]["radius_m"] == pytest.approx(50)
