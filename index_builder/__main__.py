@@ -82,7 +82,7 @@ def _inspect(arguments: argparse.Namespace) -> str:
         return screen
     written = inspection.write(arguments.out, limit=arguments.limit, summary=summary)
     features = f"{written.footprints} ({written.features:,} features)"
-    return f"{screen}\n\n{lines([('map', str(written.map)), ('outlines', features)])}"
+    return f"{screen}\n\n{lines([('map', str(written.map)), ('geojson', features)])}"
 
 
 def _evaluate(arguments: argparse.Namespace) -> str:

@@ -1,10 +1,8 @@
 """What a build would cost, measured on a few of its own tiles; nothing is written or kept."""
 
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +10,18 @@ import numpy as np
 from crossfix.encoder import Encoder
 from crossfix.errors import SourceError
 from crossfix.gallery_manifest import IndexKind
-from crossfix.images import Photo
 from crossfix.onnx_session import CUDA
-from crossfix.preprocess import prepare
 from index_builder.build import BuildRequest, estimate_bytes, load_encoder
 from index_builder.embedding.parts import Part, iterate_parts
-from index_builder.embedding.pictures import encode_picture
 from index_builder.embedding.preparation import tile_px_of
+from index_builder.forecast_sampling import Sample, try_tiles
 from index_builder.indexing.choosing import index_bytes, kinds_to_try
 from index_builder.sources.opening import close_sources, open_sources
-from index_builder.sources.source import TilePlan, TileSource
+from index_builder.sources.source import TileSource
 
 SAMPLED_PARTS = 4
-_TILES_OF_A_PART = 4
-_SAMPLING_S = 20.0  # a slow tile server is not asked for more than this
 _ROW_BYTES = 150  # of tiles.parquet
+_JPEG_BYTES = 12_000  # of a tile's picture, where none could be tried
 _QUEUE_BYTES = 64 << 20  # decoded tiles that wait for the encoder
 _READER_BYTES = 60 << 20  # what a source holds for each reading thread
 _RASTER_CACHE_BYTES = 256 << 20  # GDAL's, see `raster_handles`
@@ -78,15 +73,6 @@ class Forecast:
     index_kinds: list[IndexKind]
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One tile that was tried; `jpeg_bytes` is None where it was empty."""
-
-    read_s: float
-    encode_s: float
-    jpeg_bytes: int | None
-
-
 def forecast_build(request: BuildRequest) -> Forecast:
     """Plans the build and times a few tiles of it.
 
@@ -103,7 +89,7 @@ def forecast_build(request: BuildRequest) -> Forecast:
                 "no source has a tile that is wanted",
                 hint="check the area, and the regions that are retired",
             )
-        samples = list(_try_tiles(encoder, sources, kept, skip=request.skip_unreadable))
+        samples = list(try_tiles(encoder, sources, kept, skip=request.skip_unreadable))
     finally:
         close_sources(sources)
     return _forecast(request, encoder, rows, samples)
@@ -141,55 +127,12 @@ def _count(row: SourceForecast, part: Part, *, overlap: float) -> None:
         row.sizes_m = sorted({*row.sizes_m, *np.unique(sizes.round(3)).tolist()})
 
 
-def _try_tiles(
-    encoder: Encoder, sources: Sequence[TileSource], parts: Sequence[Part], *, skip: bool
-) -> Iterator[_Sample]:
-    started = time.monotonic()
-    for part in parts:
-        for _, group in groupby(part.plans, key=lambda plan: plan.group):
-            plans = list(group)
-            try:
-                yield from _try_group(encoder, sources[part.source], plans)
-            except SourceError:
-                if not skip:
-                    raise
-            break
-        if time.monotonic() - started > _SAMPLING_S:
-            return
-
-
-def _try_group(
-    encoder: Encoder, source: TileSource, plans: Sequence[TilePlan]
-) -> Iterator[_Sample]:
-    """The first tile's reading pays for what its whole group shares."""
-    timed = []
-    for plan in islice(plans, _TILES_OF_A_PART):
-        started = time.monotonic()
-        pixels = source.read(plan)
-        timed.append((time.monotonic() - started, pixels))
-    later = [seconds for seconds, _ in timed[1:]]
-    each_s = timed[0][0] if not later else float(np.mean(later))
-    read_s = (timed[0][0] + (len(plans) - 1) * each_s) / len(plans)
-    view = encoder.view("satellite")
-    for _, pixels in timed:
-        if pixels is None:
-            yield _Sample(read_s, 0.0, None)
-            continue
-        started = time.monotonic()
-        tensor = prepare(Photo.of(pixels), view).tensor
-        jpeg = encode_picture(pixels)
-        prepared = time.monotonic()
-        encoder.encode(tensor[None], "satellite")
-        encode_s = time.monotonic() - prepared
-        yield _Sample(read_s + prepared - started, encode_s, len(jpeg))
-
-
 def _forecast(
-    request: BuildRequest, encoder: Encoder, rows: list[SourceForecast], samples: list[_Sample]
+    request: BuildRequest, encoder: Encoder, rows: list[SourceForecast], samples: list[Sample]
 ) -> Forecast:
     tiles, dim = sum(row.tiles for row in rows), encoder.embedding_dim
-    jpegs = [one.jpeg_bytes for one in samples if one.jpeg_bytes is not None]
-    parts_bytes = int(tiles * (2 * dim + _ROW_BYTES + (np.mean(jpegs) if jpegs else 0)))
+    jpegs = [one.jpeg_bytes for one in samples if one.jpeg_bytes is not None] or [_JPEG_BYTES]
+    parts_bytes = int(tiles * (2 * dim + _ROW_BYTES + np.mean(jpegs)))
     kinds = kinds_to_try(request.recipe.index, tiles, dim)
     needs_file = kinds[0] in ("ivf_pq_fastscan", "ivf_rabitq")
     search_bytes = index_bytes(kinds[0], tiles, dim) if needs_file else 0

@@ -1,6 +1,7 @@
 """A build's progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
 
 import logging
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from index_builder.embedding import Progress
 
 LOG_EVERY_S = 5.0
-_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tiles, {rate_fmt}, {remaining} left"
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tiles, {rate_noinv_fmt}, {remaining} left"
 _STEPS = {
     "embedded": "all tiles embedded; putting the version together",
     "assembled": "making it searchable",
@@ -52,14 +53,16 @@ class ProgressDisplay:
 
     def _move_bar(self, progress: Progress) -> None:
         if self._bar is None:
-            # tqdm's own rate would count what an interrupted build had done.
+            size = shutil.get_terminal_size()  # tqdm draws nothing where a terminal says 0 x 0
+            # `initial`: the rate is that of this run, not of what an interrupted one had done.
             self._bar = tqdm(
                 total=progress.total,
                 initial=progress.resumed,
-                unit="tile",
+                unit=" tiles",
                 file=sys.stderr,
                 bar_format=_BAR,
-                dynamic_ncols=True,
+                ncols=size.columns,
+                nrows=size.lines,
             )
         self._bar.update(progress.done - self._bar.n)
 

@@ -114,7 +114,7 @@ def read_recipe(path: Path) -> GalleryRecipe:
         RecipeError: not YAML, an unknown key or an impossible value; names it.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is safe
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise RecipeError(

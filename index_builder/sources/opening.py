@@ -10,7 +10,6 @@ from index_builder.sources.kinds import find_kind, is_pattern
 from index_builder.sources.source import TileSource
 from index_builder.sources.spec import SourceSpec
 
-
 _USUAL = ("tiles", "images", "imagery", "rasters", "data")  # folders that say nothing by themselves
 
 

@@ -114,7 +114,8 @@ GALLERY_ERRORS = {
         "bad.csv cannot be read",
     ),
     "no readers": (
-        2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--readers", "0"], "readers 0"
+        2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--readers", "0"],
+        "readers 0",
     ),
     "server without an area": (
         1, ["plan", "--source", "http://127.0.0.1:9/{{z}}/{{x}}/{{y}}.png", "--zoom", "18",

@@ -114,7 +114,7 @@ def test_planned_squares_lie_where_they_say(place, zoom, share):
     plans = list(source.plan(size_m, 0.5))
     crossing = min(tile.x for tile in tiles) == 0 and max(t.x for t in tiles) == 2**zoom - 1
     if crossing:  # three columns of tiles are no trip round the world
-        assert len(plans) < 100
+        assert len(plans) < 200  # 13 x 13 at most; round the world there are 50,000 and more
         assert any(plan.bounds.west > plan.bounds.east for plan in plans)
     nearest = min(
         plans, key=lambda p: abs(p.lat - place[1]) + abs((p.lon - place[0] + 180) % 360 - 180)

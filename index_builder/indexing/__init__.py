@@ -1,0 +1,1 @@
+"""Making a gallery searchable: which index, trained how, searched with which effort."""

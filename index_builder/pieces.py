@@ -1,0 +1,176 @@
+"""A gallery of one piece or of shards, looked at in the same way."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crossfix.encoder import Encoder
+from crossfix.errors import GalleryCorrupt, GalleryNotFound
+from crossfix.gallery import current_version, version_directory
+from crossfix.gallery_manifest import MANIFEST_FILE, TILES_FILE, BoundsModel, GalleryManifest
+from crossfix.manifest import read_model
+from crossfix.sharded_gallery_manifest import current_epoch, is_sharded, read_epoch, shard_root
+from crossfix.tile_table import TileTable
+from index_builder.publish import list_versions, rollback
+from index_builder.verify import VerifyReport, verify_gallery
+
+_NUMBERS = ("lon", "lat", "west", "south", "east", "north", "size_m", "resolution_m")
+_TEXTS = ("ids", "source", "date", "attribution", "licence", "pixels_hash")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One gallery's root and the version in it."""
+
+    root: Path
+    version: str
+
+    @property
+    def directory(self) -> Path:
+        """Where the version's files are."""
+        return version_directory(self.root, self.version)
+
+    def read_manifest(self) -> GalleryManifest:
+        """Its manifest.
+
+        Raises:
+            GalleryCorrupt: it is not valid.
+        """
+        return read_model(self.directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
+
+
+def list_names(root: Path) -> tuple[list[str], str]:
+    """Names of all versions (of a sharded gallery: epochs), oldest first, and of the live one.
+
+    Raises:
+        GalleryNotFound: no gallery there.
+        GalleryCorrupt: what names the live one is not valid.
+    """
+    if is_sharded(root):
+        from index_builder.sharding_epochs import list_epochs
+
+        return list_epochs(root), current_epoch(root)
+    return list_versions(root), current_version(root)
+
+
+def find_pieces(root: Path, version: str | None = None) -> tuple[str, list[Piece]]:
+    """The name of the live (or a named) version or epoch, and what it consists of.
+
+    Raises:
+        GalleryNotFound: no gallery or no such version there.
+        GalleryCorrupt: a small file of it is not valid.
+    """
+    names, live = list_names(root)
+    wanted = version or live
+    if wanted not in names:
+        raise GalleryNotFound(
+            f"{root} has no version {wanted!r}",
+            hint=f"there are {', '.join(names)}" if names else "build the gallery again",
+        )
+    if not is_sharded(root):
+        return wanted, [Piece(root, wanted)]
+    shards = read_epoch(root, wanted).shards
+    return wanted, [Piece(shard_root(root, shard), shard.version) for shard in shards]
+
+
+def join_manifests(name: str, manifests: list[GalleryManifest]) -> GalleryManifest:
+    """What one manifest would say of all pieces; that of a single piece as it is."""
+    first = manifests[0]
+    if len(manifests) == 1:
+        return first
+    boxes = [one.bounds for one in manifests]
+    recalls = [one.index.measured_recall_at_10 for one in manifests]
+    lowest = None if None in recalls else min(recall for recall in recalls if recall is not None)
+    return first.model_copy(
+        update={
+            "version": name,
+            "tile_count": sum(one.tile_count for one in manifests),
+            "tile_sizes_m": sorted({size for one in manifests for size in one.tile_sizes_m}),
+            "index": first.index.model_copy(update={"measured_recall_at_10": lowest}),
+            "bounds": _join_boxes(boxes),
+            "files": {
+                f"{number:03d}/{file}": entry
+                for number, one in enumerate(manifests)
+                for file, entry in one.files.items()
+            },
+        }
+    )
+
+
+def _join_boxes(boxes: list[BoundsModel]) -> BoundsModel:
+    """The narrowest box round all; longitudes are counted from each box's west in turn."""
+    best: tuple[float, float] | None = None
+    for start in (box.west for box in boxes):
+        ends = [(box.west - start) % 360 + (box.east - box.west) % 360 for box in boxes]
+        if best is None or max(ends) < best[1]:
+            best = (start, max(ends))
+    assert best is not None
+    east = best[0] + best[1]
+    return BoundsModel(
+        west=best[0] if best[1] < 360 else -180.0,
+        south=min(box.south for box in boxes),
+        east=(east if east <= 180 else east - 360) if best[1] < 360 else 180.0,
+        north=max(box.north for box in boxes),
+    )
+
+
+def read_tiles(pieces: list[Piece]) -> TileTable:
+    """The tiles of all pieces, one after the other.
+
+    Raises:
+        GalleryCorrupt: a table cannot be read.
+    """
+    tables = [TileTable.read(piece.directory / TILES_FILE) for piece in pieces]
+    if len(tables) == 1:
+        return tables[0]
+    numbers: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in tables]) for name in _NUMBERS
+    }
+    texts: dict[str, Any] = {
+        name: pa.chunked_array([pa.array(getattr(one, name), pa.string()) for one in tables])
+        for name in _TEXTS
+    }
+    return TileTable(**numbers, **texts)
+
+
+def verify_pieces(root: Path, version: str | None, encoder: Encoder | None) -> VerifyReport:
+    """Verifies every piece; of samples the worst is told.
+
+    Raises:
+        GalleryError: as `verify_gallery`, of the first piece that is not sound.
+    """
+    name, pieces = find_pieces(root, version)
+    reports = [
+        verify_gallery(piece.root, version=piece.version, encoder=encoder) for piece in pieces
+    ]
+    if is_sharded(root):
+        from index_builder.sharding_verify import check_epoch
+
+        check_epoch(root, name)
+    cosines = [one.sample_cosine for one in reports if one.sample_cosine is not None]
+    return replace(
+        reports[0],
+        version=name,
+        tiles=sum(one.tiles for one in reports),
+        bytes=sum(one.bytes for one in reports),
+        max_norm_error=max(one.max_norm_error for one in reports),
+        sample_cosine=min(cosines) if cosines else None,
+        sample_reread=sum(one.sample_reread for one in reports),
+        notes=tuple(dict.fromkeys(note for one in reports for note in one.notes)),
+    )
+
+
+def roll_back(root: Path, to: str | None) -> str:
+    """Makes an older version, or epoch, live again; its name.
+
+    Raises:
+        GalleryError: there is none, or it is not whole.
+    """
+    if is_sharded(root):
+        from index_builder.sharding_epochs import rollback_epoch
+
+        return rollback_epoch(root, to)
+    return rollback(root, to)
