@@ -13,10 +13,10 @@ from crossfix.manifest import write_json_atomic
 from crossfix.sharded_gallery_manifest import is_sharded
 from index_builder.arguments import make_parser
 from index_builder.build import build_gallery
-from index_builder.evaluate import evaluate_gallery, read_queries
+from index_builder.evaluation.evaluate import evaluate_gallery, read_queries
 from index_builder.forecast import forecast_build
 from index_builder.from_arguments import build_request, update_request
-from index_builder.inspect_gallery import Inspection, count_sources, summarise_versions
+from index_builder.inspection.inspect_gallery import Inspection, count_sources, summarise_versions
 from index_builder.pieces import roll_back, verify_pieces
 from index_builder.progress_display import ProgressDisplay
 from index_builder.screens.building import build_screen, plan_screen

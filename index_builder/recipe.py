@@ -12,10 +12,10 @@ from pydantic import Field, ValidationError, field_validator
 from crossfix.errors import InvalidParameter, RecipeError
 from crossfix.gallery_manifest import IndexKind
 from crossfix.manifest import StrictModel
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
+from index_builder.sources.grid.tiling import check_tile_size, stride_share
 from index_builder.sources.opening import name_sources
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tiling import check_tile_size, stride_share
 
 
 class IndexRequest(StrictModel):

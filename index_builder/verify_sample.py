@@ -21,7 +21,7 @@ from index_builder.embedding.parts import sizes_of
 from index_builder.embedding.pictures import hash_pixels
 from index_builder.embedding.preparation import tile_px_of
 from index_builder.recipe import GalleryRecipe
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 from index_builder.sources.opening import open_source
 from index_builder.sources.source import TilePlan, TileSource, UInt8
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossfix.gallery_manifest import GalleryManifest
-from index_builder.inspect_gallery import GallerySummary, SourceSummary, VersionSummary
+from index_builder.inspection.inspect_gallery import GallerySummary, SourceSummary, VersionSummary
 from index_builder.screens.text import (
     INDEX_NAMES,
     area_text,

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from crossfix.errors import SourceError
-from index_builder.sources.mosaic_files import RASTER_SUFFIXES
+from index_builder.sources.rasters.mosaic_files import RASTER_SUFFIXES
 from index_builder.sources.spec import SourceKind, SourceSpec
 
 LIST_SUFFIXES = (".txt", ".lst")
@@ -111,7 +111,7 @@ def _check_form(kind: SourceKind, path: Path) -> None:
 
 
 def _folder_kind(path: Path) -> SourceKind:
-    from index_builder.sources.xyz_store import find_naming
+    from index_builder.sources.tile_sets.xyz_store import find_naming
 
     if find_naming(path) is not None:
         return "tms" if (path / "tilemapresource.xml").is_file() else "xyz"

@@ -39,19 +39,19 @@ def open_source(spec: SourceSpec, *, name: str, tile_px: int) -> TileSource:
         # Imported here: whoever has no tile archives need not install what reads them.
         match kind:
             case "raster":
-                from index_builder.sources.raster_source import RasterSource
+                from index_builder.sources.rasters.raster_source import RasterSource
 
                 return RasterSource(spec, name=name, tile_px=tile_px)
             case "mosaic":
-                from index_builder.sources.mosaic_source import MosaicSource
+                from index_builder.sources.rasters.mosaic_source import MosaicSource
 
                 return MosaicSource(spec, name=name, tile_px=tile_px)
             case "table":
-                from index_builder.sources.table_source import TableSource
+                from index_builder.sources.tables.table_source import TableSource
 
                 return TableSource(spec, name=name, tile_px=tile_px)
             case _:
-                from index_builder.sources.tile_set_opening import open_tile_set
+                from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
 
                 told = spec.model_copy(update={"kind": kind})
                 return open_tile_set(told, name=name, tile_px=tile_px)

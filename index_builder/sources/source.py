@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 
 UInt8 = NDArray[np.uint8]
 

@@ -11,7 +11,7 @@ import yaml
 from index_builder.arguments import INDEX_KINDS, make_parser
 from index_builder.recipe import GalleryRecipe, IndexRequest, read_recipe
 from index_builder.sources.spec import SourceKind, SourceSpec
-from index_builder.sources.table_columns import BOUNDS_COLUMNS, COLUMN_NAMES
+from index_builder.sources.tables.table_columns import BOUNDS_COLUMNS, COLUMN_NAMES
 from training.__main__ import parser as training_parser
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "galleries.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from crossfix.encoder import Encoder
 from crossfix.gallery import Gallery
 from crossfix.geodesy import LocalFrame, LonLat
 from index_builder.__main__ import main
-from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.rasters.raster_source import RasterSource
 from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import jpeg, png, random_texture, write_geotiff, write_tiny_encoder
 

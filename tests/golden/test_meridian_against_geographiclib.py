@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from geographiclib.geodesic import Geodesic
 
-from index_builder.sources.meridian import arc_from_latitude_m, latitude_from_arc
+from index_builder.sources.grid.meridian import arc_from_latitude_m, latitude_from_arc
 
 
 @pytest.mark.parametrize("lat", np.linspace(-90, 90, 37).tolist())

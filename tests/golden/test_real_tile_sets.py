@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from crossfix.geodesy import TileId
-from index_builder.sources.decoded_tiles import DecodedTiles
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tile_image import decode_tile
-from index_builder.sources.tile_set_opening import open_tile_set
-from index_builder.sources.xyz_store import XyzStore
+from index_builder.sources.tile_sets.decoded_tiles import DecodedTiles
+from index_builder.sources.tile_sets.tile_image import decode_tile
+from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
+from index_builder.sources.tile_sets.xyz_store import XyzStore
 from tests.tiny_tile_sets import pixel_centres
 
 SETS = Path(__file__).resolve().parents[2].parent / "shared/imagery/openaerialmap_xyz_tiles"

@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import index_builder.exact_ranks as module
+import index_builder.evaluation.exact_ranks as module
 from crossfix.geodesy import distance_m
 from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive
-from index_builder.exact_ranks import exact_ranks, right_rows
+from index_builder.evaluation.exact_ranks import exact_ranks, right_rows
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9), st.integers(1, 200))

@@ -7,10 +7,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index_builder.coverage_clusters import find_clusters
-from index_builder.coverage_panel import Frame, count_tiles, grid_lines
-from index_builder.footprints import split_at_antimeridian
-from index_builder.ground_cover import Boxes, area_km2, merge_rows, outline
+from index_builder.inspection.coverage_clusters import find_clusters
+from index_builder.inspection.coverage_panel import Frame, count_tiles, grid_lines
+from index_builder.inspection.footprints import split_at_antimeridian
+from index_builder.inspection.ground_cover import Boxes, area_km2, merge_rows, outline
 
 
 @st.composite

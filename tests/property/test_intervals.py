@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_builder.sources.intervals import find_seam, intersect, merge
+from index_builder.sources.grid.intervals import find_seam, intersect, merge
 
 pairs = st.tuples(st.integers(-50, 50), st.integers(0, 20)).map(lambda p: (p[0], p[0] + p[1]))
 lists = st.lists(pairs, max_size=8)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossfix.errors import InvalidParameter
-from index_builder.sources.mosaic_source import MosaicSource
-from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.rasters.mosaic_source import MosaicSource
+from index_builder.sources.rasters.raster_source import RasterSource
 from index_builder.sources.spec import SourceSpec
 from tests.marked_raster import find_marks, write_marked_raster
 

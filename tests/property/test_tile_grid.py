@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from crossfix.errors import InvalidParameter
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.sources.blocks import MAX_BLOCK_TILES, TilePixels, cut_band
-from index_builder.sources.tile_grid import TileGrid
-from index_builder.sources.tiling import Extent, stride_share
+from index_builder.sources.grid.blocks import MAX_BLOCK_TILES, TilePixels, cut_band
+from index_builder.sources.grid.tile_grid import TileGrid
+from index_builder.sources.grid.tiling import Extent, stride_share
 
 overlaps = st.integers(0, 90).map(lambda percent: percent / 100)
 

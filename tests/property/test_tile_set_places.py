@@ -6,13 +6,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from crossfix.geodesy import Bounds, LonLat, TileId, tile_at, tile_bounds
-from index_builder.sources.blocks import Boxes, PixelGrid
-from index_builder.sources.decoded_tiles import DecodedTiles
+from index_builder.sources.grid.blocks import Boxes, PixelGrid
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tile_coverage import TileCoverage
-from index_builder.sources.tile_mosaic import cut
-from index_builder.sources.tile_set_source import TileSetSource
-from index_builder.sources.tile_store import TileSetFacts
+from index_builder.sources.tile_sets.decoded_tiles import DecodedTiles
+from index_builder.sources.tile_sets.tile_coverage import TileCoverage
+from index_builder.sources.tile_sets.tile_mosaic import cut
+from index_builder.sources.tile_sets.tile_set_source import TileSetSource
+from index_builder.sources.tile_sets.tile_store import TileSetFacts
 from tests.tiny_tile_sets import Painting, encode, pixel_centres
 
 

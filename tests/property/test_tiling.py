@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfix.errors import InvalidParameter
-from index_builder.sources.tiling import stride_share
+from index_builder.sources.grid.tiling import stride_share
 
 
 @given(st.integers(0, 95))

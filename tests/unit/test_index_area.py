@@ -9,7 +9,7 @@ import shapely
 
 from crossfix.errors import InvalidParameter
 from crossfix.geodesy import Bounds
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 
 
 def polygon(*rings):

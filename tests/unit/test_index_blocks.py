@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from crossfix.errors import SourceError
-from index_builder.sources import raster_colours
-from index_builder.sources.area import Area
-from index_builder.sources.raster_colours import Stretch
-from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.grid.area import Area
+from index_builder.sources.rasters import raster_colours
+from index_builder.sources.rasters.raster_colours import Stretch
+from index_builder.sources.rasters.raster_source import RasterSource
 from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import CENTRE, random_texture, write_geotiff
 

@@ -9,7 +9,7 @@ from crossfix.encoder import Encoder
 from crossfix.errors import InvalidParameter, SourceError
 from crossfix.gallery import Gallery
 from crossfix.vector_search import SearchResult
-from index_builder.evaluate import evaluate_gallery, read_queries
+from index_builder.evaluation.evaluate import evaluate_gallery, read_queries
 from index_builder.screens.evaluation import evaluate_screen
 from tests.tiny_encoder import build_test_gallery, write_tiny_encoder
 

@@ -13,7 +13,7 @@ from crossfix.errors import GalleryNotFound
 from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, SourceInfo
 from crossfix.geodesy import distance_m
 from crossfix.tile_table import SCHEMA
-from index_builder.inspect_gallery import Inspection, count_sources, summarise_versions
+from index_builder.inspection.inspect_gallery import Inspection, count_sources, summarise_versions
 from index_builder.pieces import join_manifests
 from index_builder.screens.looking import inspect_screen, versions_screen
 

@@ -10,8 +10,8 @@ import rasterio
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.sources.mosaic_source import MosaicSource
-from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.rasters.mosaic_source import MosaicSource
+from index_builder.sources.rasters.raster_source import RasterSource
 from index_builder.sources.spec import SourceSpec
 from tests.marked_raster import find_marks, write_marked_raster
 from tests.tiny_encoder import CENTRE, random_texture, write_geotiff

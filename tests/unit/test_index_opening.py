@@ -135,7 +135,7 @@ def test_every_kind_of_file_opens(tmp_path):
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "index_builder.sources.tile_set_opening", None)
+    monkeypatch.setitem(sys.modules, "index_builder.sources.tile_sets.tile_set_opening", None)
     path = touch(tmp_path / "a.pmtiles")
     with pytest.raises(CrossfixError, match="pmtiles need the Python package") as caught:
         open_source(spec(path), name="a", tile_px=64)

@@ -12,10 +12,10 @@ from PIL import Image
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 from index_builder.sources.opening import open_sources
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.table_source import TableSource
+from index_builder.sources.tables.table_source import TableSource
 from tests.tiny_encoder import png, random_texture, write_geotiff
 
 

@@ -10,8 +10,8 @@ from rasterio.warp import transform
 
 from crossfix.errors import InvalidParameter, SourceError
 from crossfix.geodesy import LocalFrame, LonLat, distance_m
-from index_builder.sources.footprint import pixel_to_crs
-from index_builder.sources.raster_source import RasterSource
+from index_builder.sources.rasters.footprint import pixel_to_crs
+from index_builder.sources.rasters.raster_source import RasterSource
 from index_builder.sources.spec import SourceSpec
 from tests.tiny_encoder import CENTRE, random_texture, write_geotiff
 

@@ -22,7 +22,7 @@ from index_builder.assembly.changes import UpdateCounts
 from index_builder.build import BuildRequest, build_gallery
 from index_builder.publish import list_versions, locked
 from index_builder.recipe import GalleryRecipe
-from index_builder.sources.block_source import BlockSource
+from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.sources.spec import SourceSpec
 from index_builder.update import Changes, UpdateRequest, change_recipe, update_gallery
 from tests.tiny_encoder import CENTRE, write_geotiff, write_tiny_encoder

@@ -8,10 +8,10 @@ import pytest
 
 from crossfix.errors import InvalidParameter, SourceError
 from crossfix.geodesy import LocalFrame, LonLat, TileId, distance_m, tile_bounds
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tile_coverage import TileCoverage
-from index_builder.sources.tile_set_opening import open_tile_set
+from index_builder.sources.tile_sets.tile_coverage import TileCoverage
+from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
 from tests.tiny_tile_sets import (
     Painting,
     encode,

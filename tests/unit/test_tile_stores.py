@@ -12,11 +12,11 @@ from pmtiles.tile import Compression, TileType, tileid_to_zxy
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import TileId
-from index_builder.sources.mbtiles_store import MbtilesStore
-from index_builder.sources.pmtiles_store import PmtilesStore, _from_hilbert
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tile_set_opening import open_tile_set
-from index_builder.sources.xyz_store import XyzStore
+from index_builder.sources.tile_sets.mbtiles_store import MbtilesStore
+from index_builder.sources.tile_sets.pmtiles_store import PmtilesStore, _from_hilbert
+from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
+from index_builder.sources.tile_sets.xyz_store import XyzStore
 from tests.tiny_tile_sets import (
     Painting,
     encode,

@@ -8,9 +8,9 @@ import pytest
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import TileId
-from index_builder.sources.web_address import WebAddress
-from index_builder.sources.web_fetching import WebFetcher
-from index_builder.sources.web_pacing import Pacer
+from index_builder.sources.tile_sets.web_address import WebAddress
+from index_builder.sources.tile_sets.web_fetching import WebFetcher
+from index_builder.sources.tile_sets.web_pacing import Pacer
 from tests.tiny_tile_sets import Answer, TileServer, encode
 
 IMAGE = encode(np.full((32, 32, 3), 90, np.uint8))

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from crossfix.errors import SourceError
-from index_builder.sources import web_fetching
-from index_builder.sources.area import Area
+from index_builder.sources.grid.area import Area
 from index_builder.sources.spec import SourceSpec
-from index_builder.sources.tile_set_opening import open_tile_set
-from index_builder.sources.web_address import WebAddress
-from index_builder.sources.web_cache import WebCache, default_cache_folder
-from index_builder.sources.web_fetching import WebFetcher
-from index_builder.sources.web_pacing import Pacer
-from index_builder.sources.web_store import WebStore
-from index_builder.sources.xyz_store import XyzStore
+from index_builder.sources.tile_sets import web_fetching
+from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
+from index_builder.sources.tile_sets.web_address import WebAddress
+from index_builder.sources.tile_sets.web_cache import WebCache, default_cache_folder
+from index_builder.sources.tile_sets.web_fetching import WebFetcher
+from index_builder.sources.tile_sets.web_pacing import Pacer
+from index_builder.sources.tile_sets.web_store import WebStore
+from index_builder.sources.tile_sets.xyz_store import XyzStore
 from tests.tiny_tile_sets import (
     Answer,
     Painting,

@@ -1,0 +1,1 @@
+"""How well photos with known places are found in a gallery."""

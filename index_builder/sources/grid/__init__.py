@@ -1,0 +1,1 @@
+"""Squares on the ground: where they lie, and which pixels they share."""

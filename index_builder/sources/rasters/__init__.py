@@ -1,0 +1,1 @@
+"""Rasters and mosaics of them, cut into tiles block by block."""

@@ -1,0 +1,1 @@
+"""Tables of image files with places."""

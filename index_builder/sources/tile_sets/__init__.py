@@ -1,0 +1,1 @@
+"""Tile pyramids: folders, archives and servers."""
