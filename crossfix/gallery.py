@@ -32,7 +32,7 @@ from crossfix.prior import Disc, Prior
 from crossfix.sharded_gallery_manifest import is_sharded
 from crossfix.tile_table import TileTable
 from crossfix.tile_texts import RowLookup, Texts
-from crossfix.vector_search import SearchResult
+from crossfix.vector_search import SearchResult, check_request
 
 Float32 = NDArray[np.float32]
 
@@ -63,6 +63,24 @@ def current_version(root: Path) -> str:
 def version_directory(root: Path, version: str) -> Path:
     """Where a version's files are."""
     return root / VERSIONS_DIRECTORY / version
+
+
+def require_same_space(gallery: str, *, encoder_name: str, space_id: str, encoder: Encoder) -> None:
+    """Makes sure queries and gallery share one embedding space.
+
+    Args:
+        gallery: which one, for the message.
+        encoder_name, space_id: what it was embedded by.
+
+    Raises:
+        EncoderGalleryMismatch: naming both sides.
+    """
+    if space_id != encoder.embedding_space_id:
+        raise EncoderGalleryMismatch(
+            f"{gallery} was embedded by {encoder_name} (space {space_id}), the "
+            f"encoder is {encoder.manifest.name} (space {encoder.embedding_space_id})",
+            hint="rebuild the gallery with this encoder, or load the encoder it was built with",
+        )
 
 
 class Gallery:
@@ -138,18 +156,13 @@ class Gallery:
         return self._fallback
 
     def require_encoder(self, encoder: Encoder) -> None:
-        """Makes sure queries and gallery share one embedding space.
-
-        Raises:
-            EncoderGalleryMismatch: naming both sides.
-        """
-        if self.manifest.embedding_space_id != encoder.embedding_space_id:
-            raise EncoderGalleryMismatch(
-                f"gallery version {self.manifest.version} was embedded by "
-                f"{self.manifest.encoder_name} (space {self.manifest.embedding_space_id}), the "
-                f"encoder is {encoder.manifest.name} (space {encoder.embedding_space_id})",
-                hint="rebuild the gallery with this encoder, or load the encoder it was built with",
-            )
+        """Refuses the encoder of another space; see :func:`require_same_space`."""
+        require_same_space(
+            f"gallery version {self.manifest.version}",
+            encoder_name=self.manifest.encoder_name,
+            space_id=self.manifest.embedding_space_id,
+            encoder=encoder,
+        )
 
     def search(self, embeddings: Float32, k: int, *, prior: Prior | None = None) -> SearchResult:
         """The k most similar tiles.
@@ -162,8 +175,10 @@ class Gallery:
             rows and scores (Q, min(k, eligible tiles)), best first.
 
         Raises:
+            InvalidParameter: embeddings of another shape, not finite, or k below 1.
             PriorOutsideGallery: no tile's centre lies inside the prior.
         """
+        embeddings = check_request(embeddings, k, dim=self.manifest.embedding_dim)
         if prior is None:
             return self._index.search(embeddings, k)
         rows = self._places.inside(prior)

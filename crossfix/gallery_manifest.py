@@ -78,6 +78,7 @@ class GalleryManifest(StrictModel):
         overlap: share of a tile's side shared with its neighbour, 0..1 (exclusive).
         content_hash: over vectors and tile rows; equal inputs give equal hashes.
         created: UTC, ISO 8601.
+        computed_on: device and batch size of the encoder's runs; empty where nobody wrote it down.
     """
 
     format_version: int = Field(default=FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
@@ -95,3 +96,4 @@ class GalleryManifest(StrictModel):
     content_hash: str
     created: str
     builder_revision: str
+    computed_on: str = ""

@@ -18,9 +18,14 @@ from crossfix.vector_search import ExactIndex, SearchResult, rank
 
 Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
 
 _ADD_ROWS = 1 << 18
-_CANDIDATES_AT_MOST = 1024  # what FAISS's GPU indexes return at most, 2048, with room
+# FAISS's GPU indexes return 2048 at most; cuVS keeps at most 512 while it walks the graph, and
+# throws where more are asked for than are kept.
+_CANDIDATES_AT_MOST = {"gpu_flat_f16": 1024, "gpu_cagra": 512}
+_KEPT_AT_LEAST = 64  # cuVS's own number
+_KEPT_STEP = 32  # cuVS rounds to it
 _SPARE = 16
 
 
@@ -60,23 +65,33 @@ class GpuIndex:
         queries = np.ascontiguousarray(embeddings, np.float32)
         k = min(k, len(self._vectors))
         wanted = min(k * self._refine_factor + _SPARE, len(self._vectors))
-        if rows is not None or wanted > _CANDIDATES_AT_MOST or not len(queries):
+        if rows is not None or wanted > _CANDIDATES_AT_MOST[self._kind] or not len(queries):
             return self._exact.search(queries, k, rows=rows)
-        with self._lock:
-            _, candidates = self._index.search(queries, wanted)
-        found = rank(self._vectors, np.asarray(candidates, np.int64), queries, k)
+        found = rank(self._vectors, self._candidates(queries, wanted), queries, k)
         short = found.rows[:, -1] < 0
         if short.any():
             whole = self._exact.search(queries[short], k)
             found.rows[short], found.scores[short] = whole.rows, whole.scores
         return found
 
+    def _candidates(self, queries: Float32, count: int) -> Int64:
+        effort = None
+        if self._kind == "gpu_cagra":
+            effort = faiss.SearchParametersCagra()
+            effort.itopk_size = max(_KEPT_AT_LEAST, -(-count // _KEPT_STEP) * _KEPT_STEP)
+        with self._lock:
+            _, found = self._index.search(queries, count, params=effort)
+        rows = np.array(found, np.int64)
+        rows[rows >= len(self._vectors)] = -1  # cuVS says "none" by the largest 32-bit number
+        return rows
+
 
 def build_gpu_index(info: IndexInfo, vectors: Float16) -> GpuIndex:
     """Puts the vectors on the first GPU as the manifest's kind asks.
 
     Raises:
-        DeviceUnavailable: FAISS has no GPU support, or there is no GPU, or not enough memory.
+        DeviceUnavailable: FAISS has no GPU support or not for this kind, or there is no GPU, or
+            not enough memory.
     """
     if not gpu_is_usable():
         raise DeviceUnavailable(
@@ -110,6 +125,12 @@ def _build_flat(
 def _build_cagra(
     resources: FaissObject, vectors: Float16, parameters: dict[str, Any]
 ) -> FaissObject:
+    """The graph; FAISS wants all vectors at once, so that opening takes 4 N D bytes on the host."""
+    if not hasattr(faiss, "GpuIndexCagra"):
+        raise DeviceUnavailable(
+            "this FAISS was built without cuVS, which gpu_cagra needs",
+            hint="install the `gpu` extra, or build the gallery with a `gpu_flat_f16` index",
+        )
     config = faiss.GpuIndexCagraConfig()
     config.graph_degree = int(parameters.get("graph_degree", 64))
     config.intermediate_graph_degree = 2 * config.graph_degree

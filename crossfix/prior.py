@@ -19,6 +19,7 @@ from crossfix.prior_polygon import (
     Sides,
     box_of_ring,
     cells_crossed,
+    edges_of_cells,
     inside_sides,
     join_sides,
     rings_of_geojson,
@@ -142,6 +143,10 @@ class Region:
     def _sides(self) -> Sides:
         return join_sides(self._unwrapped)
 
+    @cached_property
+    def _edges(self) -> Sides:
+        return edges_of_cells(self._unwrapped)
+
     def contains(self, lon: ArrayLike, lat: ArrayLike) -> Bool:
         """Which of the places lie inside; shaped like the degrees given.
 
@@ -155,7 +160,7 @@ class Region:
 
     def classify(self, cells: Cells) -> tuple[Bool, Bool]:
         """(surely inside, surely outside) for N cells; neither where a side passes."""
-        whole = ~cells_crossed(self._sides, cells)
+        whole = ~cells_crossed(self._edges, cells)
         inside = np.zeros(len(whole), np.bool_)
         inside[whole] = self.contains(
             (cells.west[whole] + cells.east[whole]) / 2,

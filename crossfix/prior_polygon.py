@@ -87,6 +87,15 @@ def join_sides(rings: Sequence[Float64]) -> Sides:
     return Sides(x1, y1, x2, y2)
 
 
+def edges_of_cells(rings: Sequence[Float64]) -> Sides:
+    """The sides as :func:`join_sides` places them, and once more at 180 where they are at -180.
+
+    A place at 180 is one at -180 but lies in a cell that ends at 180: these sides pass there too.
+    """
+    touching = [ring - [-360.0, 0.0] for ring in rings if ring[:, 0].min() <= _MARGIN_DEG - 180]
+    return join_sides([*rings, *touching])
+
+
 def box_of_ring(ring: Float64) -> list[Bounds]:
     """The box around an unwrapped ring, cut where it crosses the antimeridian."""
     (west, south), (east, north) = ring.min(axis=0), ring.max(axis=0)
@@ -94,14 +103,21 @@ def box_of_ring(ring: Float64) -> list[Bounds]:
 
 
 def split_at_antimeridian(west: float, east: float, south: float, north: float) -> list[Bounds]:
-    """A box whose longitudes may pass +-180 as one or two that do not."""
+    """A box whose longitudes may pass +-180 as one or two that do not.
+
+    One that only touches +-180 comes with a second, of no width, on the other side: a place there
+    may be written either way.
+    """
     south, north = max(south, -90.0), min(north, 90.0)
     if east - west >= 360:
         return [Bounds(-180.0, south, 180.0, north)]
     if west < -180:
         west, east = west + 360, east + 360
     if east <= 180:
-        return [Bounds(west, south, east, north)]
+        box = Bounds(west, south, east, north)
+        if west <= -180:
+            return [box, Bounds(180.0, south, 180.0, north)]
+        return [box, Bounds(-180.0, south, -180.0, north)] if east == 180 else [box]
     return [Bounds(west, south, 180.0, north), Bounds(-180.0, south, east - 360, north)]
 
 

@@ -11,21 +11,20 @@ from numpy.typing import NDArray
 from crossfix.encoder import Encoder
 from crossfix.errors import (
     CrossfixError,
-    EncoderGalleryMismatch,
     GalleryCorrupt,
     GalleryError,
     InvalidParameter,
     PriorOutsideGallery,
     TileNotFound,
 )
-from crossfix.gallery import Gallery, version_directory
+from crossfix.gallery import Gallery, require_same_space, version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE
 from crossfix.manifest import sha256_file
 from crossfix.prior import Prior
 from crossfix.sharded_gallery_fan_out import ShardAnswers, ask_shards, merge_results
 from crossfix.sharded_gallery_manifest import EpochManifest, ShardEntry, read_epoch, shard_root
 from crossfix.sharded_gallery_prior import may_hold
-from crossfix.vector_search import SearchResult
+from crossfix.vector_search import SearchResult, check_request
 
 Float32 = NDArray[np.float32]
 _MAX_THREADS = 64
@@ -123,18 +122,13 @@ class ShardedGallery:
         return self.manifest.tile_count
 
     def require_encoder(self, encoder: Encoder) -> None:
-        """Makes sure queries and gallery share one embedding space.
-
-        Raises:
-            EncoderGalleryMismatch: naming both sides.
-        """
-        if self.manifest.embedding_space_id != encoder.embedding_space_id:
-            raise EncoderGalleryMismatch(
-                f"gallery epoch {self.manifest.epoch} was embedded by "
-                f"{self.manifest.encoder_name} (space {self.manifest.embedding_space_id}), the "
-                f"encoder is {encoder.manifest.name} (space {encoder.embedding_space_id})",
-                hint="rebuild the gallery with this encoder, or load the encoder it was built with",
-            )
+        """Refuses the encoder of another space; see :func:`require_same_space`."""
+        require_same_space(
+            f"gallery epoch {self.manifest.epoch}",
+            encoder_name=self.manifest.encoder_name,
+            space_id=self.manifest.embedding_space_id,
+            encoder=encoder,
+        )
 
     def search(
         self,
@@ -155,17 +149,11 @@ class ShardedGallery:
             rows and scores (Q, min(k, eligible tiles)), and how many shards they are from.
 
         Raises:
-            InvalidParameter: embeddings of another length.
+            InvalidParameter: embeddings of another shape, not finite, or k below 1.
             PriorOutsideGallery: every shard that may hold such a tile says it has none.
             GalleryError: no shard that was asked has answered; with `strict`, one has not.
         """
-        embeddings = np.atleast_2d(embeddings)
-        if embeddings.shape[1] != self.manifest.embedding_dim:
-            raise InvalidParameter(
-                f"embeddings of {embeddings.shape[1]} numbers cannot be searched among those of "
-                f"{self.manifest.embedding_dim}",
-                hint="embed with the encoder of the gallery",
-            )
+        embeddings = check_request(embeddings, k, dim=self.manifest.embedding_dim)
         asked = [
             number
             for number, shard in enumerate(self.manifest.shards)

@@ -1,5 +1,6 @@
 """The gallery's tiles, row i beside vector i, held in memory as columns."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,7 +78,7 @@ class TileTable:
 
     @classmethod
     def read(cls, path: Path) -> "TileTable":
-        """Reads `tiles.parquet`; columns that only updates need are read when they are asked.
+        """Reads `tiles.parquet`; `pixels_hash`, which only updates need, when it is first asked.
 
         Columns that galleries of format 1 lack are empty texts.
 
@@ -88,12 +89,11 @@ class TileTable:
             schema = pq.read_schema(path, memory_map=True)
             _check_columns(path, schema)
             repeated = [name for name in _REPEATED if name in schema.names]
-            file = pq.ParquetFile(path, memory_map=True, read_dictionary=repeated)
-            numbers: dict[str, Any] = {name: _read(file, name).to_numpy() for name in _NUMBERS}
-            texts: dict[str, Any] = {
-                name: Texts(_loader(file, name), file.metadata.num_rows) for name in _TEXTS
-            }
-            texts["ids"].column()  # every answer names tiles
+            file = _Columns(pq.ParquetFile(path, memory_map=True, read_dictionary=repeated))
+            numbers: dict[str, Any] = {name: file.read(name).to_numpy() for name in _NUMBERS}
+            texts: dict[str, Any] = {name: Texts(file.loader(name), file.rows) for name in _TEXTS}
+            for name in ("ids", *_REPEATED):  # answers are made in the service's event loop
+                texts[name].column()
         except (pa.ArrowException, OSError) as problem:
             raise GalleryCorrupt(
                 f"{path} cannot be read as Parquet", hint="build the gallery again"
@@ -126,13 +126,20 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
         )
 
 
-def _loader(file: pq.ParquetFile, name: str) -> Callable[[], Column]:
-    column = "tile_id" if name == "ids" else name
-    if column in file.schema_arrow.names:
-        return lambda: _read(file, column)
-    rows = file.metadata.num_rows
-    return lambda: pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [""])
+class _Columns:
+    """Columns of one open Parquet file, read one at a time: its reader is not thread-safe."""
 
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self.rows: int = file.metadata.num_rows
 
-def _read(file: pq.ParquetFile, name: str) -> pa.ChunkedArray:
-    return file.read(columns=[name]).column(0)
+    def read(self, name: str) -> pa.ChunkedArray:
+        with self._lock:
+            return self._file.read(columns=[name]).column(0)
+
+    def loader(self, name: str) -> Callable[[], Column]:
+        column = "tile_id" if name == "ids" else name
+        if column in self._file.schema_arrow.names:
+            return lambda: self.read(column)
+        return lambda: pa.DictionaryArray.from_arrays(pa.array(np.zeros(self.rows, np.int32)), [""])

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crossfix.errors import InvalidParameter
 from crossfix.gallery_manifest import IndexKind
 from crossfix.index_rows import ReadingOrder, RowRuns
 from crossfix.index_scan import find_above, find_best, score_all, score_rows
@@ -25,6 +26,36 @@ class SearchResult:
 
     rows: Int64
     scores: Float32
+
+
+def check_request(embeddings: Float32, k: int, *, dim: int) -> Float32:
+    """What an index can be asked, as contiguous float32; indexes themselves check nothing.
+
+    Args:
+        embeddings: (Q, D), Q may be 0.
+        dim: D of the gallery.
+
+    Raises:
+        InvalidParameter: another shape, NaN or infinite numbers, or k below 1.
+    """
+    queries = np.ascontiguousarray(embeddings, np.float32)
+    if np.ndim(embeddings) != 2:
+        raise InvalidParameter(
+            f"embeddings of shape {np.shape(embeddings)} are not (queries, numbers)",
+            hint="one query of D numbers has the shape (1, D)",
+        )
+    if queries.shape[1] != dim:
+        raise InvalidParameter(
+            f"embeddings of {queries.shape[1]} numbers cannot be searched among those of {dim}",
+            hint="embed with the encoder of the gallery",
+        )
+    if not np.isfinite(queries).all():
+        raise InvalidParameter(
+            "an embedding has NaN or infinite numbers", hint="check the encoder's output"
+        )
+    if k < 1:
+        raise InvalidParameter(f"k is {k}", hint="ask for one tile at least")
+    return queries
 
 
 class VectorIndex(Protocol):

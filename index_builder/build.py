@@ -1,12 +1,15 @@
 """The build: sources to a live gallery version."""
 
+from dataclasses import replace
+
 from crossfix.encoder import Encoder
 from crossfix.errors import PublishError
 from crossfix.gallery import current_version
-from crossfix.onnx_session import CUDA
+from crossfix.onnx_session import CPU, CUDA, Device
 from index_builder.build_request import Base, BuildReport, BuildRequest
 from index_builder.build_run import BUILD_STEPS, BuildRun, OnProgress
-from index_builder.embedding.preparation import Preparation, prepared
+from index_builder.embedding.open_task import computed_on
+from index_builder.embedding.preparation import prepared
 from index_builder.publish import (
     Step,
     disk_full_reported,
@@ -61,26 +64,50 @@ def build_gallery(
     """
     request.check()
     encoder = load_encoder(request)
-    with prepared(request.recipe, encoder) as preparation:
-        needed_bytes = estimate_bytes(preparation.survey.tiles, encoder.embedding_dim)
+    request = _with_device(request)
+    computed = computed_on(_provider(request, encoder), request.batch_size)
+    with prepared(request.recipe, encoder, computed_on=computed) as preparation:
+        needed_bytes = estimate_bytes(
+            preparation.survey.tiles, encoder.embedding_dim, shards=request.shards
+        )
+        fingerprint = preparation.fingerprint(
+            base="" if base is None else base.manifest.version,
+            reread=base is not None and base.reread,
+        )
         with locked(request.out), disk_full_reported(request.out, needed_bytes):
             _check_live(request, base)
-            with staging(request.out, _fingerprint(request, preparation)) as place:
+            with staging(request.out, fingerprint) as place:
                 require_space(request.out, needed_bytes - place.kept_bytes)
                 return BuildRun(request, preparation, place, base, on_progress, step).finish()
 
 
-def estimate_bytes(tiles: int, embedding_dim: int) -> int:
-    """Disk space a build of so many tiles takes at its peak, part files included."""
-    return 2 * tiles * (2 * embedding_dim + _PICTURE_BYTES) + tiles * _ROW_BYTES + 1_000_000
+def estimate_bytes(tiles: int, embedding_dim: int, *, shards: int = 1) -> int:
+    """Disk space a build of so many tiles takes at its peak.
+
+    Part files and the assembled version are there at once, and the shards, if any, as well.
+    """
+    copies = 3 if shards > 1 else 2
+    return copies * tiles * (2 * embedding_dim + _PICTURE_BYTES) + tiles * _ROW_BYTES + 1_000_000
 
 
-def _fingerprint(request: BuildRequest, preparation: Preparation) -> str:
-    provider = preparation.encoder.provider
-    if request.engine == "ray":  # workers choose for themselves
-        return preparation.fingerprint(f"ray {request.device} {request.batch_size}")
-    size = request.batch_size if provider == CUDA else 1
-    return preparation.fingerprint(f"{provider} {size}")
+def _with_device(request: BuildRequest) -> BuildRequest:
+    """With the device a cluster's workers shall use: a resumed build must find the same one."""
+    if request.engine == "local":
+        return request
+    from index_builder.engines import ray_cluster
+
+    kind = Device.parse(request.device).kind
+    if kind == "auto":
+        with ray_cluster.connected(request.ray_address) as ray:
+            kind = "cuda" if ray_cluster.cluster_has_gpus(ray) else "cpu"
+    return replace(request, device=kind)
+
+
+def _provider(request: BuildRequest, encoder: Encoder) -> str:
+    """Of the encoders that will embed; a cluster's take the device they are given, or fail."""
+    if request.engine == "local":
+        return encoder.provider
+    return CUDA if request.device == "cuda" else CPU
 
 
 def _check_live(request: BuildRequest, base: Base | None) -> None:

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from crossfix.errors import PublishError, SourceError
+import crossfix
+from crossfix.errors import GalleryCorrupt, PublishError, SourceError
 from crossfix.gallery import version_directory
-from crossfix.gallery_manifest import RECIPE_FILE, GalleryManifest, IndexInfo
-from crossfix.manifest import sha256_file
+from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, GalleryManifest, IndexInfo
+from crossfix.manifest import read_model, sha256_file
+from crossfix.sharded_gallery_manifest import EpochManifest, shard_root
 from index_builder.assembly.assemble import Assembled, assemble_version
 from index_builder.assembly.changes import UpdateCounts, count_changes
 from index_builder.assembly.description import write_manifest, write_recipe
+from index_builder.assembly.left_out import LEFT_OUT_FILE
 from index_builder.build_request import Base, BuildReport, BuildRequest
 from index_builder.embedding.engine import Engine
 from index_builder.embedding.local_engine import LocalEngine
@@ -58,8 +62,7 @@ class BuildRun:
                 return self._report(self._base.manifest, stats, changes=changes, published=False)
         manifest = self._describe(assembled)
         self._step("indexed")
-        version, removed = self._publish(manifest)
-        manifest = manifest.model_copy(update={"version": version})
+        manifest, removed = self._publish(manifest)
         return self._report(manifest, stats, removed=removed, changes=changes)
 
     def _embed(self) -> EmbeddingStats:
@@ -135,11 +138,25 @@ class BuildRun:
     def _equals_base(self, assembled: Assembled) -> bool:
         assert self._base is not None
         before = self._base.manifest
+        preparation = self._preparation
+        said_before = (before.embedding_space_id, before.builder_revision, before.computed_on)
+        # What is not said anew would be embedded again by every update.
+        said_now = (
+            preparation.encoder.embedding_space_id,
+            crossfix.__version__,
+            preparation.computed_on,
+        )
         return (
             before.content_hash == assembled.content_hash
-            and before.sources == self._preparation.infos
-            and sha256_file(self._place.version / RECIPE_FILE) == before.files[RECIPE_FILE].sha256
+            and before.sources == preparation.infos
+            and said_before == said_now
+            and all(self._is_file_of_base(name) for name in (RECIPE_FILE, LEFT_OUT_FILE))
         )
+
+    def _is_file_of_base(self, name: str) -> bool:
+        assert self._base is not None
+        entry = self._base.manifest.files.get(name)
+        return entry is not None and sha256_file(self._place.version / name) == entry.sha256
 
     def _describe(self, assembled: Assembled) -> GalleryManifest:
         directory, preparation = self._place.version, self._preparation
@@ -160,13 +177,14 @@ class BuildRun:
             recipe=preparation.recipe,
             sources=preparation.infos,
             index=index,
+            computed_on=preparation.computed_on,
         )
 
-    def _publish(self, manifest: GalleryManifest) -> tuple[str, list[str]]:
-        """The name of what is live now, and of what was removed."""
+    def _publish(self, manifest: GalleryManifest) -> tuple[GalleryManifest, list[str]]:
+        """What is live now, and the names of what was removed."""
         request, directory = self._request, self._place.version
         if request.shards == 1:
-            return manifest.version, publish(
+            return manifest, publish(
                 request.out, directory, manifest.version, keep=request.keep, step=self._step
             )
         from index_builder.sharding import publish_sharded
@@ -181,7 +199,9 @@ class BuildRun:
             keep=request.keep,
             step=self._step,
         )
-        return epoch.manifest.epoch, epoch.removed_epochs
+        index = _least_exact_index(request.out, epoch.manifest)
+        told = manifest.model_copy(update={"version": epoch.manifest.epoch, "index": index})
+        return told, epoch.removed_epochs
 
     def _report(
         self,
@@ -205,3 +225,22 @@ class BuildRun:
             changes=changes,
             published=published,
         )
+
+
+def _least_exact_index(root: Path, epoch: EpochManifest) -> IndexInfo:
+    """The index of that shard which finds the least: shards choose and tune their own."""
+    indexes = [
+        read_model(
+            version_directory(shard_root(root, shard), shard.version) / MANIFEST_FILE,
+            GalleryManifest,
+            GalleryCorrupt,
+        ).index
+        for shard in epoch.shards
+    ]
+    return min(indexes, key=_recall_of)
+
+
+def _recall_of(index: IndexInfo) -> tuple[float, bool]:
+    """An approximate index that was measured to find everything still comes first."""
+    recall = index.measured_recall_at_10
+    return (1.0 if recall is None else recall, index.recall_asked is None)

@@ -148,13 +148,21 @@ def _forecast(
         memory_bytes=_memory_now() + _working_bytes(request, rows) + tiles * _TILE_BYTES
         + search_bytes,
         gallery_bytes=parts_bytes + search_bytes,
-        peak_bytes=max(2 * parts_bytes + search_bytes, estimate_bytes(tiles, dim) // 4),
+        peak_bytes=max(
+            _copies(request) * parts_bytes + search_bytes,
+            estimate_bytes(tiles, dim, shards=request.shards) // 4,
+        ),
         seconds=tiles * _seconds_of_a_tile(request, encoder, read_s, encode_s),
         sampled_tiles=len(samples),
         read_s=read_s,
         encode_s=encode_s,
         index_kinds=kinds,
     )  # fmt: skip
+
+
+def _copies(request: BuildRequest) -> int:
+    """Of every tile at the peak: in its part, put together, and in its shard if there are any."""
+    return 2 if request.shards == 1 else 3
 
 
 def _working_bytes(request: BuildRequest, rows: list[SourceForecast]) -> int:

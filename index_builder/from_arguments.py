@@ -15,7 +15,7 @@ from index_builder.recipe import (
     read_recipe,
     settle_sources,
 )
-from index_builder.sources.spec import SourceSpec
+from index_builder.sources.spec import DATE_HINT, SourceSpec, is_iso_date
 from index_builder.update import Changes, UpdateRequest
 
 _OF_THE_RECIPE = {
@@ -118,6 +118,8 @@ def _sources(arguments: argparse.Namespace) -> list[SourceSpec]:
     }
     _check_range("--zoom", said.get("zoom"), 0, 30)
     _check_range("--requests-per-s", said.get("requests_per_s"), 1e-6, 1000)
+    if not is_iso_date(said.get("date", "")):
+        raise InvalidParameter(f"--date {said['date']} is no date", hint=DATE_HINT)
     return [SourceSpec(location=location, **said) for location in arguments.sources if location]
 
 

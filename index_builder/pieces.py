@@ -13,12 +13,13 @@ from crossfix.gallery import current_version, version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE, TILES_FILE, BoundsModel, GalleryManifest
 from crossfix.manifest import read_model
 from crossfix.sharded_gallery_manifest import current_epoch, is_sharded, read_epoch, shard_root
-from crossfix.tile_table import TileTable
+from crossfix.tile_table import SCHEMA, TileTable
+from index_builder.assembly.bounds import find_bounds
 from index_builder.publish import list_versions, rollback
 from index_builder.verify import VerifyReport, verify_gallery
 
-_NUMBERS = ("lon", "lat", "west", "south", "east", "north", "size_m", "resolution_m")
-_TEXTS = ("ids", "source", "date", "attribution", "licence", "pixels_hash")
+_NUMBERS = [one.name for one in SCHEMA if pa.types.is_floating(one.type)]
+_TEXTS = ["ids", *(name for name in SCHEMA.names if name not in (*_NUMBERS, "tile_id"))]
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ def list_names(root: Path) -> tuple[list[str], str]:
     if is_sharded(root):
         from index_builder.sharding_epochs import list_epochs
 
-        return list_epochs(root), current_epoch(root)
-    return list_versions(root), current_version(root)
+        live = current_epoch(root)
+        return list_epochs(root), live
+    live = current_version(root)  # first: what becomes live meanwhile must not be missing
+    return list_versions(root), live
 
 
 def find_pieces(root: Path, version: str | None = None) -> tuple[str, list[Piece]]:
@@ -101,20 +104,10 @@ def join_manifests(name: str, manifests: list[GalleryManifest]) -> GalleryManife
 
 
 def _join_boxes(boxes: list[BoundsModel]) -> BoundsModel:
-    """The narrowest box round all; longitudes are counted from each box's west in turn."""
-    best: tuple[float, float] | None = None
-    for start in (box.west for box in boxes):
-        ends = [(box.west - start) % 360 + (box.east - box.west) % 360 for box in boxes]
-        if best is None or max(ends) < best[1]:
-            best = (start, max(ends))
-    assert best is not None
-    east = best[0] + best[1]
-    return BoundsModel(
-        west=best[0] if best[1] < 360 else -180.0,
-        south=min(box.south for box in boxes),
-        east=(east if east <= 180 else east - 360) if best[1] < 360 else 180.0,
-        north=max(box.north for box in boxes),
-    )
+    west, south, east, north = np.array(
+        [(box.west, box.south, box.east, box.north) for box in boxes], np.float64
+    ).T
+    return find_bounds(west, south, east, north)
 
 
 def read_tiles(pieces: list[Piece]) -> TileTable:

@@ -13,6 +13,8 @@ from index_builder.embedding import Progress
 
 LOG_EVERY_S = 5.0
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} tiles, {rate_noinv_fmt}, {remaining} left"
+_NARROW_BAR = "{percentage:3.0f}% {rate_noinv_fmt}, {remaining} left"
+_NARROW = 64  # columns
 _STEPS = {
     "embedded": "all tiles embedded; putting the version together",
     "assembled": "making it searchable",
@@ -60,7 +62,7 @@ class ProgressDisplay:
                 initial=progress.resumed,
                 unit=" tiles",
                 file=sys.stderr,
-                bar_format=_BAR,
+                bar_format=_NARROW_BAR if size.columns < _NARROW else _BAR,
                 ncols=size.columns,
                 nrows=size.lines,
             )

@@ -15,9 +15,9 @@ from crossfix.errors import GalleryNotFound, PublishError
 from crossfix.gallery import Gallery, current_version, version_directory
 from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
 from crossfix.manifest import fsync_directory, fsync_file, write_json_atomic
+from index_builder.journal import PRUNED_PREFIX, announce, conclude, find_orphan, settle
 
 BUILDING_PREFIX = ".building-"
-PRUNED_PREFIX = ".pruned-"
 LOCK_FILE = ".lock"
 _FULL_BYTES = 1 << 20  # less free space than this explains a failed write
 _LOG = logging.getLogger("index_builder")
@@ -35,8 +35,11 @@ def ignore_step(_name: str) -> None:
 def locked(root: Path) -> Iterator[None]:
     """Holds the gallery for one writer; the lock goes with the process, however it ends.
 
+    A version or epoch that a killed writer left and that was never live is removed first.
+
     Raises:
         PublishError: another process holds it, or the directory cannot be written.
+        GalleryCorrupt: the journal of a killed writer is not valid.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -58,6 +61,7 @@ def locked(root: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"pid {os.getpid()}\n")
         handle.flush()
+        settle(root)
         yield
 
 
@@ -174,6 +178,7 @@ def publish(
         GalleryCorrupt: what was written does not read back.
         OSError: the file system refused; the old version is still live.
     """
+    settle(root)  # a shard's root is not locked itself
     step("written")
     for path in sorted(built.iterdir()):
         fsync_file(path)
@@ -183,23 +188,34 @@ def publish(
     step("verified")
     target = version_directory(root, version)
     target.parent.mkdir(exist_ok=True)
+    announce(root, version)
     os.rename(built, target)
     fsync_directory(target.parent)
     fsync_directory(root)
     step("renamed")
     write_json_atomic(root / CURRENT_FILE, {"version": version})
     step("current_replaced")
+    conclude(root)
     removed = prune(root, keep=keep)
     step("pruned")
     return removed
 
 
 def list_versions(root: Path) -> list[str]:
-    """Versions on disk, oldest first."""
+    """Versions on disk, oldest first; without one that a killed build left before it was live.
+
+    Raises:
+        GalleryCorrupt: the journal of a killed build is not valid.
+    """
     directory = root / VERSIONS_DIRECTORY
     if not directory.is_dir():
         return []
-    return sorted(path.name for path in directory.iterdir() if (path / MANIFEST_FILE).is_file())
+    orphan = find_orphan(root)
+    return sorted(
+        path.name
+        for path in directory.iterdir()
+        if path.name != orphan and (path / MANIFEST_FILE).is_file()
+    )
 
 
 def prune(root: Path, *, keep: int) -> list[str]:
@@ -225,8 +241,9 @@ def rollback(root: Path, to: str | None = None) -> str:
         GalleryNotFound: no such version.
         GalleryCorrupt: its files do not match its manifest.
     """
-    live = current_version(root)
+    current_version(root)  # nothing is created where there is no gallery
     with locked(root):
+        live = current_version(root)
         older = [name for name in list_versions(root) if name < live]
         if to is None and not older:
             raise GalleryNotFound(

@@ -19,6 +19,7 @@ from crossfix.sharded_gallery_manifest import SHARDS_DIRECTORY, EpochManifest, S
 from index_builder.assembly.bounds import find_bounds
 from index_builder.assembly.content import hash_content
 from index_builder.indexing.build_index import build_index
+from index_builder.journal import conclude
 from index_builder.publish import BUILDING_PREFIX, Step, ignore_step, new_version_name, publish
 from index_builder.recipe import IndexRequest
 from index_builder.sharding_epochs import make_live, prune_epochs, require_kind, write_epoch
@@ -94,6 +95,7 @@ def publish_sharded(
     step("epoch_written")
     make_live(root, epoch.epoch)
     step("epoch_live")
+    conclude(root)
     removed = prune_epochs(root, keep=keep)
     step("epochs_pruned")
     return PublishedEpoch(epoch, removed)

@@ -20,7 +20,8 @@ from crossfix.sharded_gallery_manifest import (
     read_epoch,
     shard_root,
 )
-from index_builder.publish import BUILDING_PREFIX, PRUNED_PREFIX, locked
+from index_builder.journal import PRUNED_PREFIX, announce, find_orphan, settle
+from index_builder.publish import BUILDING_PREFIX, locked
 
 
 def require_kind(root: Path, *, sharded: bool) -> None:
@@ -42,9 +43,10 @@ def require_kind(root: Path, *, sharded: bool) -> None:
 
 
 def write_epoch(root: Path, manifest: EpochManifest) -> Path:
-    """Writes an epoch's manifest; it is not live yet."""
+    """Writes an epoch's manifest; it is not live yet, and removed again if it never becomes so."""
     path = epoch_path(root, manifest.epoch)
     path.parent.mkdir(exist_ok=True)
+    announce(root, manifest.epoch)
     write_json_atomic(path, manifest.model_dump(mode="json"))
     fsync_directory(root)
     return path
@@ -56,9 +58,14 @@ def make_live(root: Path, epoch: str) -> None:
 
 
 def list_epochs(root: Path) -> list[str]:
-    """Epochs on disk, oldest first."""
-    folder = root / EPOCHS_DIRECTORY
-    return sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+    """Epochs on disk, oldest first; without one that a killed build left before it was live.
+
+    Raises:
+        GalleryCorrupt: the journal of a killed build is not valid.
+    """
+    orphan = find_orphan(root)
+    names = (path.stem for path in (root / EPOCHS_DIRECTORY).glob("[!.]*.json"))
+    return sorted(name for name in names if name != orphan)
 
 
 def rollback_epoch(root: Path, to: str | None = None) -> str:
@@ -71,8 +78,9 @@ def rollback_epoch(root: Path, to: str | None = None) -> str:
         GalleryNotFound: no such epoch.
         GalleryError: a shard of it is not there, or not whole.
     """
-    live = current_epoch(root)
+    current_epoch(root)  # nothing is created where there is no gallery
     with locked(root):
+        live = current_epoch(root)
         epochs = list_epochs(root)
         older = [name for name in epochs if name < live]
         if to is None and not older:
@@ -124,6 +132,7 @@ def _prune_shard(folder: Path, kept: list[str]) -> None:
     if not kept and not folder.is_symlink():
         _bury(folder)
         return
+    settle(folder)
     for path in sorted(folder.iterdir()):
         if path.name.startswith((BUILDING_PREFIX, PRUNED_PREFIX, f".{CURRENT_FILE}.")):
             _remove(path)

@@ -54,29 +54,34 @@ def plan_cuts(codes: NDArray[np.uint64], shards: int) -> list[ShardCut]:
         codes: (N,) ascending.
 
     Raises:
-        InvalidParameter: fewer places than shards, or too many tiles at one place.
+        InvalidParameter: fewer places than shards.
     """
     if shards < 1:
         raise InvalidParameter(f"{shards} is not a number of shards", hint="give 1 or more")
     places = np.flatnonzero(np.diff(codes, prepend=codes[:1])).astype(np.int64)
-    starts = [0]
-    for number in range(1, shards):
-        wanted = number * len(codes) / shards
-        after = places[places > starts[-1]]
-        if not len(after):
-            break
-        starts.append(int(after[np.abs(after - wanted).argmin()]))
-    if len(starts) < shards:
+    if len(places) < shards - 1:
         raise InvalidParameter(
             f"{len(codes)} tiles at {len(places) + 1} places cannot be cut into {shards} shards",
             hint="ask for fewer shards",
         )
+    starts = [0, *_choose_starts(places, len(codes), shards)]
     edges = [*starts, len(codes)]
     limits = [0, *(int(codes[start]) for start in starts[1:]), MORTON_END]
     return [
         ShardCut(number, edges[number], edges[number + 1], limits[number], limits[number + 1])
         for number in range(shards)
     ]
+
+
+def _choose_starts(places: NDArray[np.int64], count: int, shards: int) -> list[int]:
+    """The place next to each equal share that leaves one for every shard that follows."""
+    starts, first = [], 0
+    for number in range(1, shards):
+        open_places = places[first : len(places) - (shards - 1 - number)]
+        chosen = int(np.abs(open_places - number * count / shards).argmin())
+        starts.append(int(open_places[chosen]))
+        first += chosen + 1
+    return starts
 
 
 def write_cut(assembled: Path, cut: ShardCut, target: Path, *, dim: int) -> None:

@@ -2,23 +2,50 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from crossfix.errors import GalleryCorrupt
+from crossfix.gallery_manifest import TILES_FILE, VECTORS_FILE
 from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_manifest import ShardEntry, shard_root
+from index_builder.assembly.content import ContentHash
 from index_builder.sharding_split import read_codes
+
+_READ_BYTES = 1 << 22
 
 
 def check_epoch(root: Path, epoch: str | None = None) -> None:
     """Every shard is there, is the one the epoch names, and keeps to its Morton range.
 
+    All shards together have the content the epoch names, however they are cut.
+
     Raises:
         GalleryNotFound: nothing sharded there, or no such epoch.
         GalleryError: a shard cannot be opened.
-        GalleryCorrupt: one is another's, or holds what another is in charge of.
+        GalleryCorrupt: one is another's, holds what another is in charge of, or has other content.
     """
     with ShardedGallery.open(root, epoch=epoch, verify=False, strict=True) as gallery:
         for number, shard in enumerate(gallery.manifest.shards):
             _check_range(shard_root(root, shard), gallery.shards[number].directory, shard)
+        _check_content(root, gallery)
+
+
+def _check_content(root: Path, gallery: ShardedGallery) -> None:
+    content = ContentHash()
+    for number in range(len(gallery.manifest.shards)):
+        shard = gallery.shards[number]
+        with pq.ParquetFile(shard.directory / TILES_FILE) as file:
+            for batch in file.iter_batches():
+                content.add_rows(batch)
+        with (shard.directory / VECTORS_FILE).open("rb") as handle:
+            while block := handle.read(_READ_BYTES):
+                content.add_vectors(block)
+    if content.hexdigest() != gallery.manifest.content_hash:
+        raise GalleryCorrupt(
+            f"the shards of {root} together do not have the content hash of epoch "
+            f"{gallery.manifest.epoch}",
+            hint="build the gallery again",
+        )
 
 
 def _check_range(folder: Path, version: Path, shard: ShardEntry) -> None:

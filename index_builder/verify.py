@@ -8,17 +8,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crossfix.encoder import Encoder
-from crossfix.errors import GalleryCorrupt
 from crossfix.gallery import Gallery
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE
 from crossfix.geodesy import morton_code
 from crossfix.tile_table import TileTable
-from index_builder.verify_sample import check_sample
+from index_builder.assembly.content import hash_content
+from index_builder.verify_sample import broken, check_sample
 
 MAX_NORM_ERROR = 1e-2
 INDEX_SAMPLES = 64
 MIN_FOUND_SHARE = 0.8  # recall of approximate kinds is measured when they are built
 _SCORE_SLACK = 1e-2
+_HASHED_SINCE = 2  # format whose columns the content hash is of
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def verify_gallery(
     _check_places(gallery)
     _check_index(gallery)
     sample = None if encoder is None else check_sample(gallery, encoder)
+    _check_content(gallery)  # last: what is wrong is said by the others more exactly
     return VerifyReport(
         version=gallery.manifest.version,
         tiles=len(gallery),
@@ -79,7 +81,7 @@ def _check_norms(gallery: Gallery) -> float:
         worst = max(worst, float(errors.max()))
         if worst > MAX_NORM_ERROR:
             row = start + int(errors.argmax())
-            raise _broken(
+            raise broken(
                 gallery,
                 f"the vector of tile {gallery.tiles.ids[row]} has norm "
                 f"{norms[row - start]:.4f} instead of 1",
@@ -90,14 +92,14 @@ def _check_norms(gallery: Gallery) -> float:
 def _check_rows(gallery: Gallery) -> None:
     ids = pq.read_table(gallery.directory / TILES_FILE, columns=["tile_id"]).column(0)
     if pc.count_distinct(ids).as_py() != len(ids):
-        raise _broken(gallery, "two tiles have the same id")
+        raise broken(gallery, "two tiles have the same id")
     pictures = pq.read_table(gallery.directory / PICTURES_FILE, columns=["tile_id"]).column(0)
     if not pictures.equals(ids):
-        raise _broken(gallery, "the pictures are not those of the tiles, row by row")
+        raise broken(gallery, "the pictures are not those of the tiles, row by row")
     found = pq.read_table(gallery.directory / TILES_FILE, columns=["source"]).column(0)
     unnamed = set(found.unique().to_pylist()) - {one.name for one in gallery.manifest.sources}
     if unnamed:
-        raise _broken(
+        raise broken(
             gallery, f"tiles come from {sorted(unnamed)}, which the manifest does not name"
         )
 
@@ -109,7 +111,7 @@ def _check_index(gallery: Gallery) -> None:
     best = gallery.search(vectors, 1).scores[:, 0]
     found = float(np.mean(best >= (vectors**2).sum(axis=1) - _SCORE_SLACK))
     if found < MIN_FOUND_SHARE:
-        raise _broken(
+        raise broken(
             gallery, f"its index finds only {found:.0%} of the vectors it was made of by themselves"
         )
 
@@ -118,20 +120,21 @@ def _check_places(gallery: Gallery) -> None:
     tiles: TileTable = gallery.tiles
     codes = morton_code(tiles.lon, tiles.lat)
     if np.any(codes[1:] < codes[:-1]):
-        raise _broken(gallery, "rows are not in Morton order of their centres")
+        raise broken(gallery, "rows are not in Morton order of their centres")
     inside_lon = (tiles.lon - tiles.west) % 360 <= (tiles.east - tiles.west) % 360
     if not (inside_lon & (tiles.south <= tiles.lat) & (tiles.lat <= tiles.north)).all():
-        raise _broken(gallery, "a tile's centre lies outside its bounds")
+        raise broken(gallery, "a tile's centre lies outside its bounds")
     box = gallery.manifest.bounds
     span = (box.east - box.west) % 360 or 360.0
     within = ((tiles.lon - box.west) % 360 <= span) & (tiles.lat >= box.south)
     if not (within & (tiles.lat <= box.north)).all():
-        raise _broken(gallery, "a tile lies outside the manifest's bounds")
+        raise broken(gallery, "a tile lies outside the manifest's bounds")
     if not (np.isfinite(tiles.size_m).all() and (tiles.size_m > 0).all()):
-        raise _broken(gallery, "a tile has no size")
+        raise broken(gallery, "a tile has no size")
 
 
-def _broken(gallery: Gallery, what: str) -> GalleryCorrupt:
-    return GalleryCorrupt(
-        f"gallery version {gallery.directory}: {what}", hint="build the gallery again"
-    )
+def _check_content(gallery: Gallery) -> None:
+    if gallery.manifest.format_version < _HASHED_SINCE:
+        return  # its hash is of other columns
+    if hash_content(gallery.directory) != gallery.manifest.content_hash:
+        raise broken(gallery, "its tiles and vectors do not have the content hash of its manifest")

@@ -113,14 +113,14 @@ def _compare_with_source(
     for row, plan in _find_plans(gallery, source, recipe, rows):
         pixels = source.read(plan)
         if pixels is None or hash_pixels(pixels) != gallery.tiles.pixels_hash[row]:
-            raise _broken(
+            raise broken(
                 gallery,
                 f"tile {plan.tile_id} does not have the pixels that were embedded, although "
                 "the files of its source are what they were",
             )
         cosine = float(_embed(encoder, [pixels])[0] @ gallery.vectors[row].astype(np.float64))
         if not cosine >= MIN_SOURCE_COSINE:
-            raise _broken(
+            raise broken(
                 gallery,
                 f"the stored vector of tile {plan.tile_id} does not fit its pixels (cosine "
                 f"{cosine:.4f})",
@@ -142,7 +142,7 @@ def _find_plans(
                 yield row, plan
             if not wanted:
                 return
-    raise _broken(gallery, f"its source does not plan tile {next(iter(wanted))}")
+    raise broken(gallery, f"its source does not plan tile {next(iter(wanted))}")
 
 
 def _area_around(gallery: Gallery, rows: Sequence[int]) -> Area:
@@ -156,7 +156,7 @@ def _compare_with_pictures(gallery: Gallery, encoder: Encoder, rows: Int64) -> f
     cosines = (embeddings * gallery.vectors[rows].astype(np.float64)).sum(axis=1)
     median = float(np.median(cosines))
     if not median >= MIN_PICTURE_COSINE:
-        raise _broken(
+        raise broken(
             gallery,
             f"stored vectors do not fit their pictures (median cosine {median:.3f} over "
             f"{len(rows)} tiles)",
@@ -172,7 +172,8 @@ def _embed(encoder: Encoder, images: Sequence[UInt8]) -> Float64:
     )
 
 
-def _broken(gallery: Gallery, what: str) -> GalleryCorrupt:
+def broken(gallery: Gallery, what: str) -> GalleryCorrupt:
+    """The error that names the gallery and the promise that does not hold."""
     return GalleryCorrupt(
         f"gallery version {gallery.directory}: {what}", hint="build the gallery again"
     )

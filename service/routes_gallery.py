@@ -30,6 +30,8 @@ async def describe_gallery(request: Request) -> GalleryInfo:
         tile_sizes_m=manifest.tile_sizes_m,
         overlap=manifest.overlap,
         index=manifest.index,
+        index_in_use=snapshot.gallery.index_kind,
+        index_fallback=snapshot.gallery.index_fallback,
         sources=manifest.sources,
         content_hash=manifest.content_hash,
         created=manifest.created,

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from crossfix.gallery_manifest import BoundsModel, IndexInfo, SourceInfo
+from crossfix.gallery_manifest import BoundsModel, IndexInfo, IndexKind, SourceInfo
 
 QueryView = Literal["ground", "drone"]
 
@@ -142,7 +142,11 @@ class GalleryInfo(BaseModel):
     bounds: BoundsModel
     tile_sizes_m: list[float]
     overlap: float = Field(description="Share of a tile's side shared with its neighbour.")
-    index: IndexInfo
+    index: IndexInfo = Field(description="As the gallery was built.")
+    index_in_use: IndexKind = Field(description="What searches here; differs after a fallback.")
+    index_fallback: str = Field(
+        description="Why another index than the gallery's is in use; empty where it is the same."
+    )
     sources: list[SourceInfo]
     encoder: EncoderName
     content_hash: str

@@ -11,11 +11,13 @@ import numpy as np
 
 from crossfix.encoder import Encoder
 from crossfix.errors import CrossfixError, EncoderCorrupt, GalleryCorrupt
+from crossfix.estimate import CANDIDATES
 from crossfix.gallery import Gallery, current_version
 from crossfix.images import Photo
 from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS
 from service.errors import NotReady
+from service.log import EVENTS
 from service.settings import Settings
 
 LONGEST_BACKOFF_S = 600.0
@@ -60,7 +62,19 @@ def load_gallery(root: Path, encoder: Encoder) -> Snapshot:
     gallery.require_encoder(encoder)
     snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
     run_canary(snapshot)
+    _note_fallback(snapshot)
     return snapshot
+
+
+def _note_fallback(snapshot: Snapshot) -> None:
+    gallery = snapshot.gallery
+    if gallery.index_fallback:
+        fields = {
+            "gallery_version": snapshot.version,
+            "index_in_use": gallery.index_kind,
+            "reason": gallery.index_fallback,
+        }
+        EVENTS.warning("index_fallback", extra={"fields": fields})
 
 
 def run_canary(snapshot: Snapshot) -> None:
@@ -82,8 +96,8 @@ def run_canary(snapshot: Snapshot) -> None:
                 "embeddings that are not unit-norm",
                 hint="export it again",
             )
-        found = snapshot.gallery.search(embedding, 10)
-        expected = min(10, len(snapshot.gallery))
+        found = snapshot.gallery.search(embedding, CANDIDATES)  # as many as photos are asked with
+        expected = min(CANDIDATES, len(snapshot.gallery))
         if found.rows.shape != (1, expected) or not np.all(np.abs(found.scores) <= 1.01):
             raise GalleryCorrupt(
                 f"gallery version {snapshot.version} fails its canary query",

@@ -10,6 +10,7 @@ from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, S
 from crossfix.geodesy import LocalFrame, LonLat, morton_code
 from crossfix.manifest import FileEntry, write_json_atomic
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
+from index_builder.assembly.content import hash_content
 from index_builder.publish import locked, publish
 from index_builder.recipe import IndexRequest
 from index_builder.sharding import PublishedEpoch, publish_sharded
@@ -62,7 +63,7 @@ def assemble(directory: Path, vectors, lon, lat) -> GalleryManifest:
         overlap=0.0,
         sources=[SourceInfo(name="s", attribution="a", licence="l", date="d", crs="EPSG:4326")],
         files={name: FileEntry.of(directory / name) for name in FILES},
-        content_hash=FileEntry.of(directory / "vectors.f16").sha256,
+        content_hash=hash_content(directory),
         created="2026-01-01T00:00:00Z",
         builder_revision="test",
     )  # fmt: skip

@@ -39,8 +39,13 @@ def write_manifest(
     recipe: GalleryRecipe,
     sources: Sequence[SourceInfo],
     index: IndexInfo,
+    computed_on: str,
 ) -> GalleryManifest:
-    """Describes the files of a version, the manifest being the last of them."""
+    """Describes the files of a version, the manifest being the last of them.
+
+    Args:
+        computed_on: see `GalleryManifest`.
+    """
     names = [name for name in (*_FILES, INDEX_FILE) if (directory / name).is_file()]
     manifest = GalleryManifest(
         version=version,
@@ -57,6 +62,7 @@ def write_manifest(
         content_hash=assembled.content_hash,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         builder_revision=crossfix.__version__,
+        computed_on=computed_on,
     )
     write_json_atomic(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
     return manifest

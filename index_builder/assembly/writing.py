@@ -28,6 +28,7 @@ class VersionWriter:
         self._directory = directory
         self._files = ExitStack()
         self._waiting: list[pa.RecordBatch] = []
+        self._waiting_left_out: list[dict[str, Any]] = []
         self.content = ContentHash()
 
     def __enter__(self) -> Self:
@@ -51,6 +52,7 @@ class VersionWriter:
         try:
             if kind is None:
                 self._flush_tiles()
+                self._flush_left_out(at_least=1)
         finally:
             self._files.close()
 
@@ -70,9 +72,16 @@ class VersionWriter:
 
     def add_left_out(self, part: pa.RecordBatch) -> None:
         """Writes which tiles a part left out."""
-        rows = read_left_out(part)
-        if rows:
+        self._waiting_left_out += read_left_out(part)
+        self._flush_left_out(at_least=TILE_GROUP_ROWS)
+
+    def _flush_left_out(self, *, at_least: int) -> None:
+        """A row group for every few rows of a part would make the list slow to read."""
+        waiting = self._waiting_left_out
+        while len(waiting) >= at_least:
+            rows, waiting = waiting[:TILE_GROUP_ROWS], waiting[TILE_GROUP_ROWS:]
             self._left_out.write_table(pa.Table.from_pylist(rows, LEFT_OUT_SCHEMA))
+        self._waiting_left_out = waiting
 
     def _flush_tiles(self) -> None:
         if self._waiting:

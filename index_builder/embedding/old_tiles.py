@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from crossfix.gallery_manifest import (
     SourceInfo,
 )
 from crossfix.manifest import read_model
+from crossfix.tile_texts import RowLookup, Texts
 from index_builder.assembly.left_out import LEFT_OUT_FILE
 from index_builder.sources.source import TilePlan
 
@@ -32,10 +34,9 @@ _HELD_GROUPS = 32  # of pictures, about 2 MB each
 
 @dataclass(frozen=True)
 class OldTile:
-    """What is taken over: (D,) fp16 and the picture, with what was known of the pixels."""
+    """Where a tile stands in the older version, and what was known of its pixels."""
 
-    embedding: NDArray[np.float16]
-    jpeg: bytes
+    row: int
     pixels_hash: str
     resolution_m: float
 
@@ -53,10 +54,9 @@ class OldTiles:
         rows = pq.read_table(
             directory / TILES_FILE, columns=["tile_id", *_PLACE, "resolution_m", "pixels_hash"]
         )
-        self._row_of = {one: row for row, one in enumerate(rows.column("tile_id").to_pylist())}
-        self._places = np.stack([rows.column(name).to_numpy() for name in _PLACE], axis=1)
+        self._tiles = _PlacesById(rows, _PLACE)
         self._resolutions = rows.column("resolution_m").to_numpy()
-        self._hashes = rows.column("pixels_hash").combine_chunks()
+        self._hashes = Texts.of(rows.column("pixels_hash"))
         self._empty = _read_empty(directory)
         self._vectors = np.memmap(
             directory / VECTORS_FILE, "<f2", "r", shape=(len(rows), manifest.embedding_dim)
@@ -68,26 +68,40 @@ class OldTiles:
 
     @classmethod
     def open(
-        cls, directory: Path, encoder: Encoder, sources: Sequence[SourceInfo], *, reread: bool
+        cls,
+        directory: Path,
+        encoder: Encoder,
+        sources: Sequence[SourceInfo],
+        *,
+        computed_on: str,
+        reread: bool,
     ) -> "OldTiles | None":
-        """Opens a version; None where its embeddings are another encoder's.
+        """Opens a version; None where its embeddings are not those that would be computed now.
+
+        They are another encoder's then, or another device's, or of another version of the code:
+        taken over, they would make a gallery that no build from nothing makes.
 
         Args:
             sources: as they are now.
+            computed_on: device and batch size of this task.
             reread: trust no fingerprint.
 
         Raises:
             GalleryCorrupt: the version cannot be read.
         """
         manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
-        if manifest.embedding_space_id != encoder.embedding_space_id:
+        before_and_now = [
+            (manifest.embedding_space_id, encoder.embedding_space_id),
+            (manifest.builder_revision, crossfix.__version__),
+            (manifest.computed_on, computed_on),
+        ]
+        if any(one != other for one, other in before_and_now):
             return None
         before = {source.name: source.fingerprint for source in manifest.sources}
-        same_code = manifest.builder_revision == crossfix.__version__
         unchanged = {
             source.name
             for source in sources
-            if same_code and not reread and before.get(source.name) == source.fingerprint != ""
+            if not reread and before.get(source.name) == source.fingerprint != ""
         }
         try:
             return cls(directory, manifest, unchanged)
@@ -99,19 +113,19 @@ class OldTiles:
 
     def find(self, plan: TilePlan) -> OldTile | None:
         """The tile of the same id at exactly the same place and of the same size."""
-        row = self._row_of.get(plan.tile_id)
-        if row is None or not np.array_equal(self._places[row], _place_of(plan)):
+        row = self._tiles.find(plan.tile_id, _place_of(plan))
+        if row is None:
             return None
-        return OldTile(
-            embedding=np.array(self._vectors[row]),
-            jpeg=self._picture(row),
-            pixels_hash=self._hashes[row].as_py(),
-            resolution_m=float(self._resolutions[row]),
-        )
+        return OldTile(row, self._hashes[row], float(self._resolutions[row]))
+
+    def take(self, found: OldTile) -> tuple[NDArray[np.float16], bytes]:
+        """A found tile's embedding, (D,), and its picture."""
+        return np.array(self._vectors[found.row]), self._picture(found.row)
 
     def was_empty(self, plan: TilePlan) -> bool:
         """Whether a tile of this id was left out, at this place, for want of data."""
-        return self._empty.get(plan.tile_id) == (plan.lon, plan.lat, plan.size_m)
+        place = (plan.lon, plan.lat, plan.size_m)
+        return self._empty is not None and self._empty.find(plan.tile_id, place) is not None
 
     def _picture(self, row: int) -> bytes:
         group, within = divmod(row, self._group_rows)
@@ -129,15 +143,38 @@ class OldTiles:
         self._pictures.close()
 
 
+class _PlacesById:
+    """Where tiles are, by id, without a Python object for each.
+
+    Args:
+        rows: holds `tile_id` and the columns `names` of numbers.
+    """
+
+    def __init__(self, rows: pa.Table, names: Sequence[str]) -> None:
+        self._lookup = RowLookup(Texts.of(rows.column("tile_id")))
+        self._columns = [rows.column(name).to_numpy() for name in names]
+
+    def find(self, tile_id: str, place: Sequence[float]) -> int | None:
+        """The row of this id, if it is at exactly this place."""
+        row = self._lookup.find(tile_id)
+        if row is None:
+            return None
+        there = all(column[row] == x for column, x in zip(self._columns, place, strict=True))
+        return row if there else None
+
+
 def _place_of(plan: TilePlan) -> tuple[float, ...]:
     box = plan.bounds
     return (plan.lon, plan.lat, box.west, box.south, box.east, box.north, plan.size_m)
 
 
-def _read_empty(directory: Path) -> dict[str, tuple[float, float, float]]:
+def _read_empty(directory: Path) -> _PlacesById | None:
     if not (directory / LEFT_OUT_FILE).is_file():
-        return {}
-    rows = pq.read_table(directory / LEFT_OUT_FILE).to_pylist()
-    return {
-        row["tile_id"]: (row["lon"], row["lat"], row["size_m"]) for row in rows if not row["why"]
-    }
+        return None
+    names = ("lon", "lat", "size_m")
+    rows = pq.read_table(
+        directory / LEFT_OUT_FILE,
+        columns=["tile_id", *names],
+        filters=pc.field("why") == "",
+    )
+    return _PlacesById(rows, names)

@@ -13,6 +13,21 @@ from index_builder.sources.source import TileSource
 VIEW = "satellite"
 
 
+def computed_on(provider: str, batch_size: int) -> str:
+    """What decides about an embedding's last bits besides the encoder: the device, and the shape.
+
+    Args:
+        provider: of ONNX Runtime.
+        batch_size: on a GPU; on the CPU every run takes one tile.
+    """
+    return f"{provider} {batch_tiles(provider, batch_size)}"
+
+
+def batch_tiles(provider: str, batch_size: int) -> int:
+    """Tiles in every run of the encoder."""
+    return batch_size if provider == CUDA else 1
+
+
 class OpenTask:
     """Encoder, sources and the older version of a task; shared by all its threads.
 
@@ -40,11 +55,12 @@ class OpenTask:
         sources: Sequence[TileSource] | None = None,
     ) -> None:
         self.task = task
+        self.old: OldTiles | None = None
         self.encoder = encoder or Encoder.load(task.encoder_dir, device=task.device, threads=1)
         self.view = self.encoder.view(VIEW)
         on_gpu = self.encoder.provider == CUDA
         self.lanes = 1 if on_gpu else task.threads or os.cpu_count() or 1
-        self.batch_tiles = task.batch_size if on_gpu else 1
+        self.batch_tiles = batch_tiles(self.encoder.provider, task.batch_size)
         self._owned = (
             [] if sources is not None else open_sources(task.sources, tile_px=task.tile_px)
         )
@@ -60,7 +76,11 @@ class OpenTask:
         if self.task.reuse_from is None:
             return None
         return OldTiles.open(
-            self.task.reuse_from, self.encoder, self.infos, reread=self.task.reread
+            self.task.reuse_from,
+            self.encoder,
+            self.infos,
+            computed_on=computed_on(self.encoder.provider, self.task.batch_size),
+            reread=self.task.reread,
         )
 
     def close(self) -> None:

@@ -29,6 +29,8 @@ class Preparation:
     Attributes:
         recipe: with absolute paths and names for all sources.
         infos: of the sources, as they were before anything was read.
+        computed_on: device and batch size of the encoder's runs, wherever they are made; see
+            `open_task.computed_on`.
     """
 
     recipe: GalleryRecipe
@@ -37,12 +39,15 @@ class Preparation:
     infos: list[SourceInfo]
     survey: PartSurvey
     tile_px: int
+    computed_on: str
 
-    def fingerprint(self, batch_shape: str) -> str:
+    def fingerprint(self, *, base: str, reread: bool) -> str:
         """Equal for builds whose parts are equal to the last bit, so that one resumes another.
 
         Args:
-            batch_shape: device and shape of the encoder's runs.
+            base: the version tiles are taken over from; empty is none. Its tiles may be trusted
+                without a look at the imagery, which another build would look at.
+            reread: no fingerprint of a source is trusted.
         """
         told = {
             "part_format": _PART_FORMAT,
@@ -51,8 +56,10 @@ class Preparation:
             "sources": [[info.name, info.fingerprint] for info in self.infos],
             "space": self.encoder.embedding_space_id,
             "precision": "fp32",
-            "batch": batch_shape,
+            "computed_on": self.computed_on,
             "tile_px": self.tile_px,
+            "base": base or "none",
+            "reread": reread,
         }
         return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
@@ -71,8 +78,11 @@ class Preparation:
 
 
 @contextmanager
-def prepared(recipe: GalleryRecipe, encoder: Encoder) -> Iterator[Preparation]:
+def prepared(recipe: GalleryRecipe, encoder: Encoder, *, computed_on: str) -> Iterator[Preparation]:
     """Opens sources and plans all their tiles once; closes them at the end.
+
+    Args:
+        computed_on: see `Preparation`.
 
     Raises:
         SourceError: a source cannot be opened or planned.
@@ -90,6 +100,7 @@ def prepared(recipe: GalleryRecipe, encoder: Encoder) -> Iterator[Preparation]:
             infos=[source.describe() for source in sources],
             survey=survey_parts(iterate_parts(sources, recipe)),
             tile_px=tile_px,
+            computed_on=computed_on,
         )
     finally:
         close_sources(sources)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crossfix.errors import SourceError
 from crossfix.images import Photo
 from crossfix.preprocess import prepare
-from index_builder.embedding.old_tiles import OldTile
+from index_builder.embedding.old_tiles import OldTile, OldTiles
 from index_builder.embedding.open_task import OpenTask
 from index_builder.embedding.part_file import LeftOut, TileRecord
 from index_builder.embedding.pictures import encode_picture, hash_pixels
@@ -47,12 +47,15 @@ def read_tile(opened: OpenTask, source: int, plan: TilePlan) -> Outcome:
     Raises:
         SourceError: it cannot be read, unless the task skips those; names the tile.
     """
-    name = opened.infos[source].name
-    found = opened.old.find(plan) if opened.old is not None else None
-    if opened.old is not None and name in opened.old.unchanged:
+    name, old = opened.infos[source].name, opened.old
+    found = old.find(plan) if old is not None else None
+    if old is not None and name in old.unchanged:
         if found is not None:
-            return _keep(plan, name, found, plan.resolution_m or found.resolution_m)
-        if opened.old.was_empty(plan):
+            record = TileRecord(
+                plan, name, plan.resolution_m or found.resolution_m, found.pixels_hash
+            )
+            return _keep(old, found, record)
+        if old.was_empty(plan):
             return LeftOut(plan)
     try:
         pixels = opened.sources[source].read(plan)
@@ -65,14 +68,13 @@ def read_tile(opened: OpenTask, source: int, plan: TilePlan) -> Outcome:
     if pixels is None:
         return LeftOut(plan)
     resolution_m = plan.resolution_m or plan.size_m / pixels.shape[1]
-    pixels_hash = hash_pixels(pixels)
-    if found is not None and found.pixels_hash == pixels_hash:
-        return _keep(plan, name, found, resolution_m)
-    record = TileRecord(plan, name, resolution_m, pixels_hash)
+    record = TileRecord(plan, name, resolution_m, hash_pixels(pixels))
+    if old is not None and found is not None and found.pixels_hash == record.pixels_hash:
+        return _keep(old, found, record)
     tensor = prepare(Photo.of(pixels), opened.view).tensor
     return ReadTile(record, tensor, encode_picture(pixels))
 
 
-def _keep(plan: TilePlan, name: str, found: OldTile, resolution_m: float) -> KeptTile:
-    record = TileRecord(plan, name, resolution_m, found.pixels_hash)
-    return KeptTile(record, found.embedding, found.jpeg)
+def _keep(old: OldTiles, found: OldTile, record: TileRecord) -> KeptTile:
+    embedding, jpeg = old.take(found)
+    return KeptTile(record, embedding, jpeg)

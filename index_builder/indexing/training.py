@@ -40,6 +40,9 @@ def train_and_add(vectors: Float16, kind: IndexKind) -> FaissObject:
     lists = faiss.extract_index_ivf(index)
     lists.cp.niter, lists.cp.seed, lists.cp.spherical = _ROUNDS, _SEED, True
     lists.cp.max_points_per_centroid = ROWS_PER_LIST
+    if kind == "ivf_pq_fastscan":
+        # FAISS would print a warning for each of its many codebooks; recall is measured anyway.
+        index.pq.cp.min_points_per_centroid = 1
     rng = np.random.default_rng(_SEED)
     wanted = min(count, sample_rows(dim), max(ROWS_PER_LIST * list_count(count, dim), 16_384))
     rows = np.sort(rng.choice(count, wanted, replace=False))

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from crossfix.errors import GalleryCorrupt, GalleryError
+from crossfix.errors import GalleryCorrupt, GalleryError, InvalidParameter
 from crossfix.gallery_manifest import RECIPE_FILE, TILES_FILE, GalleryManifest, SourceInfo
 from crossfix.manifest import read_model
 from index_builder.inspection.coverage_map import draw_coverage
@@ -148,7 +148,14 @@ class Inspection:
 
         Args:
             limit: with more tiles than this, outlines of sources take their place.
+
+        Raises:
+            InvalidParameter: the folder is a file.
         """
+        if folder.exists() and not folder.is_dir():
+            raise InvalidParameter(
+                f"{folder} is a file", hint="name a folder for the map and the footprints"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         drawn, written = folder / MAP_FILE, folder / FOOTPRINTS_FILE
         about = "about " if not summary.area_is_exact else ""

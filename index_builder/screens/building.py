@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from index_builder.build import BuildReport
 from index_builder.forecast import Forecast
@@ -95,8 +96,10 @@ def build_screen(report: BuildReport, encoder_dir: Path, per_source: dict[str, i
             ("time", f"{time_text(stats.seconds)} of embedding{rate}, encoder busy "
                      f"{stats.encoder_busy_share:.0%}"),
             ("removed", ", ".join(report.removed_versions)),
-            ("next", f"python -m index_builder inspect --gallery {report.gallery} --out coverage"),
-            ("", f"python -m service --encoder {encoder_dir} --gallery {report.gallery}"
+            ("next", f"python -m index_builder inspect --gallery {quote(str(report.gallery))} "
+                     "--out coverage"),
+            ("", f"python -m service --encoder {quote(str(encoder_dir))} "
+                 f"--gallery {quote(str(report.gallery))}"
                  if report.directory != report.gallery else ""),
         ]
     )  # fmt: skip

@@ -1,12 +1,23 @@
 """What a user says about one source of imagery."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from crossfix.manifest import StrictModel
 
+_CLOCK = r"[T ]\d{2}(:\d{2}){0,2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?"
+_DATE = re.compile(rf"|\d{{4}}(-\d{{2}}(-\d{{2}}({_CLOCK})?)?)?")
+
+DATE_HINT = "write 2024, 2024-05, 2024-05-31 or 2023/2024"
+
 SourceKind = Literal["auto", "raster", "mosaic", "xyz", "tms", "mbtiles", "pmtiles", "web", "table"]
+
+
+def is_iso_date(text: str) -> bool:
+    """Whether it is an ISO 8601 date, a date and time, a range of either, or empty."""
+    return all(_DATE.fullmatch(one) for one in text.split("/"))
 
 
 class SourceSpec(StrictModel):
@@ -37,3 +48,10 @@ class SourceSpec(StrictModel):
     @classmethod
     def _year_is_text(cls, date: object) -> object:
         return str(date) if isinstance(date, int) and not isinstance(date, bool) else date
+
+    @field_validator("date")
+    @classmethod
+    def _date_is_iso_8601(cls, date: str) -> str:
+        if not is_iso_date(date):
+            raise ValueError(f"{date!r} is no date; {DATE_HINT}")
+        return date

@@ -113,6 +113,10 @@ GALLERY_ERRORS = {
         2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--area", "{tmp}/bad.csv"],
         "bad.csv cannot be read",
     ),
+    "date that is no date": (
+        2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--date", "yesterday"],
+        "--date yesterday",
+    ),
     "no readers": (
         2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--readers", "0"],
         "readers 0",

@@ -164,6 +164,19 @@ def test_two_sources_and_rollback(tmp_path, run, encoder_dir, raster):
     assert Gallery.open(gallery).manifest.version == first.manifest.version
 
 
+def test_a_sharded_build_tells_how_its_shards_are_searched(tmp_path, run, encoder_dir):
+    raster = write_geotiff(tmp_path / "town.tif", size_px=(400, 400))
+    words = (*build_words(encoder_dir, raster, tmp_path / "g"), "--overlap", 0.9, "--shards", 2)
+    code, out, err = run(*words, "--index", "ivf-rabitq")
+    assert code == 0, err
+    shards = [
+        Gallery.open(tmp_path / "g" / "shards" / name).manifest.index for name in ("000", "001")
+    ]
+    assert {one.kind for one in shards} == {"ivf_rabitq"}
+    worst = min(one.measured_recall_at_10 for one in shards)
+    assert f"ivf-rabitq, recall@10 {worst:.4g}" in out
+
+
 def test_another_encoder_is_refused(tmp_path, run, encoder_dir, raster):
     other = write_tiny_encoder(tmp_path / "other", seed=5, name="other")
     gallery = tmp_path / "gallery"

@@ -34,7 +34,7 @@ def scattered(seed, count, centre, spread_deg):
     lat = np.where(over, np.sign(lat) * 180 - lat, lat)
     lon = (lon + 180 * over + 180) % 360 - 180
     lon[: count // 8], lat[: count // 8] = lon[0], lat[0]
-    lon[count // 4] = 180.0
+    lon[count // 4], lon[count // 4 + 1] = 180.0, -180.0
     lat[count // 3] = 90.0
     return in_morton_order(lon, lat)
 
@@ -94,6 +94,33 @@ def test_a_region_with_a_hole_finds_what_asking_every_row_finds(seed, middle, sp
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(morton_cover, "_FEW_ROWS", few)
         assert_finds_all(region, lon, lat)
+
+
+meridians = st.sampled_from([-180.0, -179.9, -170.0, -90.0, 0.0, 90.0, 170.0, 179.9, 180.0])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    west=meridians,
+    east=meridians,
+    lean=st.sampled_from([0.0, 0.01, 5.0]),
+    few=st.sampled_from([0, 64]),
+)
+def test_regions_and_discs_that_touch_180_find_rows_at_either_180(seed, west, east, lean, few):
+    rng = np.random.default_rng(seed)
+    lon = rng.choice([-180.0, 180.0, -179.99, 179.99, -175.0, 175.0, 10.0], 400)
+    lon, lat = in_morton_order(lon, rng.uniform(-10, 10, 400))
+    corners = [(west, -6), (east, -6), (east - lean, 6), (west + lean, 6)]
+    priors = [Disc(LonLat(west, 1.0), float(distance_m(west, 1.0, 180.0, 1.0)) + 1.0)]
+    try:
+        priors.append(Region((tuple(LonLat(*corner) for corner in corners),)))
+    except InvalidParameter:
+        pass  # no width, or beyond the map
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(morton_cover, "_FEW_ROWS", few)
+        for prior in priors:
+            assert_finds_all(prior, lon, lat)
 
 
 @settings(max_examples=60, deadline=None)

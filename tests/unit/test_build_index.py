@@ -11,11 +11,12 @@ from crossfix.gallery_manifest import IndexInfo
 from crossfix.index_gpu import gpu_is_usable
 from crossfix.index_opening import map_vectors, open_index
 from crossfix.index_rows import RowRuns
-from crossfix.vector_search import ExactIndex
+from crossfix.vector_search import ExactIndex, SearchResult
 from index_builder.indexing import build_index as building
 from index_builder.indexing.build_index import build_index
 from index_builder.indexing.choosing import Effort, cost_ns, kinds_to_try, list_count
 from index_builder.indexing.queries import make_queries
+from index_builder.indexing.training import train_and_add
 from index_builder.indexing.tuning import nprobe_steps
 from index_builder.recipe import IndexRequest
 
@@ -198,6 +199,44 @@ def test_a_tiny_gallery_can_still_be_asked_for_an_approximate_index(tmp_path):
         assert index.search(queries, 10).rows.shape == (3, 10)
 
 
+@pytest.mark.parametrize("kind", APPROXIMATE)
+def test_too_few_rows_to_train_are_searched_exactly(tmp_path, caplog, kind):
+    for count in range(1, 41):
+        caplog.clear()
+        vectors = tile_like(count, DIM)
+        vectors.tofile(tmp_path / "vectors.f16")
+        (tmp_path / "index.faiss").write_bytes(b"of another try")
+        info = build_index(tmp_path, count, DIM, IndexRequest(kind=kind), threads=1)
+        assert info.kind == ("exact_f16" if count < 16 else kind)
+        assert (tmp_path / "index.faiss").exists() == (count >= 16)
+        assert ("too few to train" in caplog.text) == (count < 16)
+        index = open_index(tmp_path, info, map_vectors(tmp_path, count, DIM)).index
+        assert index.search(vectors.astype(np.float32), 1).rows.shape == (count, 1)
+
+
+@pytest.mark.parametrize(("needed", "factor"), [(10, 1), (35, 4), (10_000, 16)])
+def test_the_graph_of_a_gpu_is_built_once(directory, monkeypatch, needed, factor):
+    """A stand-in that finds the best rows only among `needed` candidates or more."""
+    built = []
+
+    class Index:
+        def __init__(self, info, vectors):
+            built.append(info.parameters)
+            self.exact, self.factor = ExactIndex(vectors), info.parameters["refine_factor"]
+
+        def search(self, queries, k):
+            best = self.exact.search(queries, k)
+            missed = 0.0 if k * self.factor >= needed else 1.0
+            return SearchResult(rows=best.rows, scores=best.scores - missed)
+
+    monkeypatch.setattr(building, "gpu_is_usable", lambda: True)
+    monkeypatch.setattr(building, "build_gpu_index", Index)
+    info = build_index(directory, COUNT, DIM, IndexRequest(kind="gpu_cagra"), threads=1)
+    assert len(built) == 1
+    assert info.parameters == {"graph_degree": 64, "refine_factor": factor}
+    assert info.measured_recall_at_10 == (0.0 if needed == 10_000 else 1.0)
+
+
 def test_lists_grow_with_the_square_root_of_rows():
     assert [list_count(n, 256) for n in (1, 30, 10_000, 1_000_000, 10_000_000)] == [
         1, 1, 128, 1024, 4096,
@@ -274,3 +313,12 @@ def test_on_a_gpu_the_best_rows_are_found(directory, kind):
     assert np.mean(hits) / 10 >= (0.93 if kind == "gpu_cagra" else 0.999)
     few = RowRuns.of(np.arange(50))
     assert (found.index.search(queries, 10, rows=few).rows < 50).all()
+
+
+def test_few_tiles_are_trained_in_silence(capfd):
+    vectors = np.random.default_rng(0).standard_normal((144, 32))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for kind in ("ivf_pq_fastscan", "ivf_rabitq"):
+        train_and_add(vectors.astype(np.float16), kind)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")

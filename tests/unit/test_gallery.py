@@ -12,6 +12,7 @@ from crossfix.errors import (
     EncoderGalleryMismatch,
     GalleryCorrupt,
     GalleryNotFound,
+    InvalidParameter,
     PriorOutsideGallery,
     TileNotFound,
 )
@@ -20,9 +21,11 @@ from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, S
 from crossfix.geodesy import LonLat
 from crossfix.manifest import FileEntry, write_json_atomic
 from crossfix.prior import Region
+from crossfix.sharded_gallery import ShardedGallery
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
 from index_builder.indexing.build_index import build_index
 from index_builder.recipe import IndexRequest
+from tests.made_up_gallery import publish_in_shards, scattered_places, unit_vectors
 from tests.tiny_encoder import write_tiny_encoder
 
 COUNT, DIM = 150, 16
@@ -107,6 +110,42 @@ def test_a_region_is_a_prior_too(root):
     query = gallery.vectors[[120, 3]].astype(np.float32)
     found = gallery.search(query, 100, prior=region)
     assert [sorted(rows) for rows in found.rows.tolist()] == [list(range(10, 21))] * 2
+
+
+ODD_QUERIES = {
+    "NaN": (np.full((1, DIM), np.nan, np.float32), 5),
+    "infinite": (np.full((2, DIM), np.inf, np.float32), 5),
+    "of shape": (np.ones(DIM, np.float32), 5),
+    "k is 0": (np.ones((1, DIM), np.float32), 0),
+    "k is -1": (np.ones((20, DIM), np.float32), -1),
+    "8 numbers": (np.ones((1, 8), np.float32), 5),
+    "4096 numbers": (np.ones((1, 4096), np.float32), 5),
+}
+
+
+@pytest.mark.parametrize("said", ODD_QUERIES)
+@pytest.mark.parametrize("prior", [None, Disc(LonLat(10.010, 50.0), radius_m=500)])
+def test_what_cannot_be_searched_is_refused_with_a_way_out(root, said, prior):
+    queries, k = ODD_QUERIES[said]
+    with pytest.raises(InvalidParameter, match=said) as caught:
+        Gallery.open(root).search(queries, k, prior=prior)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("said", ODD_QUERIES)
+def test_a_sharded_gallery_refuses_the_same(tmp_path, said):
+    places = scattered_places(20, 0)
+    publish_in_shards(tmp_path / "gallery", unit_vectors(20, DIM, 0), *places, shards=2)
+    queries, k = ODD_QUERIES[said]
+    with ShardedGallery.open(tmp_path / "gallery") as gallery:
+        with pytest.raises(InvalidParameter, match=said):
+            gallery.search(queries, k)
+
+
+def test_no_query_and_other_numbers_are_searched(root):
+    gallery = Gallery.open(root)
+    assert gallery.search(np.empty((0, DIM), np.float32), 5).rows.shape == (0, 5)
+    assert gallery.search(gallery.vectors[[3]].astype(np.float64), 5).rows[0, 0] == 3
 
 
 def edit_manifest(root, **changes):

@@ -119,6 +119,7 @@ def test_an_area_travels():
         (polygon(ring(0, 80, 10, 95)), "degrees"),
         (polygon(ring(500_000, 5_000_000, 500_100, 5_000_100)), "degrees"),
         (polygon(ring(0, 0, float("nan"), 1)), "degrees|coordinates|invalid"),
+        (polygon([(float("nan"), 0), (1, 0), (1, 1), (float("nan"), 0)]), "coordinates"),
         ("Polygon", "something else"),
         ({}, "something else"),
     ],

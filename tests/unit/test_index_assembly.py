@@ -23,6 +23,7 @@ from index_builder.embedding.part_file import (
     PartResult,
     TileRecord,
     open_part,
+    read_left_out,
     write_part,
 )
 from index_builder.sources.source import TilePlan
@@ -98,6 +99,23 @@ def test_files_are_the_sorted_rows(tmp_path, monkeypatch):
         f"t{number}" for number in range(0, 300, 20)
     }
     assert assembled.tile_sizes_m == [30.0, 31.0]
+
+
+def test_left_out_tiles_are_in_groups_of_one_size(tmp_path, monkeypatch):
+    """However many parts they come from: readers open groups, not rows."""
+    _, directory, _ = assemble(tmp_path, [20] * 15)
+    assert pq.ParquetFile(directory / LEFT_OUT_FILE).num_row_groups == 1
+    monkeypatch.setattr(writing, "TILE_GROUP_ROWS", 8)
+    _, directory, parts = assemble(tmp_path, [70, 1, 29, 200], "small")
+    file = pq.ParquetFile(directory / LEFT_OUT_FILE)
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert groups == [8, 8, 8, 6]
+    rows = [
+        row
+        for number in range(parts)
+        for row in read_left_out(open_part(tmp_path / "small-parts", number))
+    ]
+    assert file.read().to_pylist() == rows
 
 
 def test_the_same_tiles_in_other_parts_give_the_same_files(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import rasterio
 
 from crossfix.errors import SourceError
 from index_builder.sources.grid.area import Area
@@ -135,22 +136,54 @@ def test_a_raster_without_data_is_an_error_when_its_plan_ends(tmp_path):
     source.close()
 
 
-def test_fingerprints_follow_the_file_and_what_it_refers_to(tmp_path):
-    write_geotiff(tmp_path / "part.tif", size_px=(100, 100))
-    (tmp_path / "all.vrt").write_text(
+def write_vrt(path, of):
+    path.write_text(
         '<VRTDataset rasterXSize="100" rasterYSize="100"><SRS>EPSG:32614</SRS>'
         "<GeoTransform>587000, 0.5, 0, 3338000, 0, -0.5</GeoTransform>"
         '<VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
-        '<SourceFilename relativeToVRT="1">part.tif</SourceFilename>'
+        f'<SourceFilename relativeToVRT="1">{of}</SourceFilename>'
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
-    sources = [open_raster(tmp_path / "all.vrt") for _ in range(2)]
+    return path
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_fingerprints_follow_the_file_and_what_it_refers_to(tmp_path, levels):
+    write_geotiff(tmp_path / "part.tif", size_px=(100, 100))
+    of = "part.tif"
+    for level in range(levels):
+        of = write_vrt(tmp_path / f"level{level}.vrt", of).name
+    sources = [open_raster(tmp_path / of) for _ in range(2)]
     assert sources[0].fingerprint() == sources[1].fingerprint()
     before = sources[0].fingerprint()
     write_geotiff(tmp_path / "part.tif", size_px=(100, 101))
     assert sources[0].fingerprint() != before
     for source in sources:
         source.close()
+
+
+def read_all_of(path):
+    source = open_raster(path)
+    try:
+        return [source.read(plan) for plan in source.plan(20.0, 0.5)]
+    finally:
+        source.close()
+
+
+def test_a_vrt_whose_raster_is_gone_is_refused_in_one_sentence(tmp_path):
+    write_geotiff(tmp_path / "part.tif", size_px=(100, 100))
+    vrt = write_vrt(tmp_path / "all.vrt", "part.tif")
+    (tmp_path / "part.tif").unlink()
+    with pytest.raises(SourceError, match=r"all\.vrt cannot be read.*part\.tif"):
+        read_all_of(vrt)
+
+
+def test_a_place_of_its_own_that_is_nowhere_on_earth_is_refused(tmp_path):
+    write_geotiff(tmp_path / "a.tif", size_px=(60, 60))
+    with rasterio.open(tmp_path / "a.tif", "r+") as raster:
+        raster.crs = rasterio.crs.CRS.from_wkt('LOCAL_CS["plant",UNIT["metre",1]]')
+    with pytest.raises(SourceError, match=r"a\.tif cannot be read"):
+        open_raster(tmp_path / "a.tif")
 
 
 def test_a_16_bit_stretch_is_its_plain_formula():

@@ -1,5 +1,7 @@
 """Forecasts against the builds they foretell."""
 
+from dataclasses import replace
+
 import pytest
 
 from crossfix.errors import SourceError
@@ -45,6 +47,13 @@ def test_a_forecast_counts_what_the_build_plans(tmp_path, encoder_dir):
     ground_km2 = 0.2 * 0.25
     assert forecast.rows[0].area_km2 == pytest.approx(ground_km2, rel=0.25)
     assert forecast.area_km2 < 2 * ground_km2
+
+
+def test_shards_are_a_third_copy_while_building(tmp_path, encoder_dir):
+    request = request_of(tmp_path, encoder_dir)
+    one, sharded = (forecast_build(replace(request, shards=shards)) for shards in (1, 3))
+    assert sharded.peak_bytes == pytest.approx(1.5 * one.peak_bytes, rel=0.05)
+    assert sharded.gallery_bytes == one.gallery_bytes
 
 
 def test_the_screens_say_it_all_on_one_page(tmp_path, encoder_dir):

@@ -47,6 +47,18 @@ def colours_at(tiles):
             yield float(east_m), float(north_m), tuple(image[32, 32].tolist())
 
 
+def test_another_order_is_another_mosaic(tmp_path):
+    flat(tmp_path / "a.tif", (200, 0, 0))
+    flat(tmp_path / "b.tif", (0, 200, 0))
+    prints = []
+    for names in ("a.tif\nb.tif", "b.tif\na.tif", "a.tif\nb.tif"):
+        (tmp_path / "list.txt").write_text(names)
+        source = open_mosaic(tmp_path / "list.txt")
+        prints.append(source.fingerprint())
+        source.close()
+    assert prints[0] == prints[2] != prints[1]
+
+
 def test_the_first_is_on_top_and_later_ones_fill(tmp_path):
     flat(tmp_path / "b.tif", (0, 200, 0), east_m=50)
     flat(tmp_path / "deep" / "c.tif", (0, 0, 200), north_m=60)

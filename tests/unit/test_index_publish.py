@@ -112,6 +112,83 @@ def test_rollback_names_what_it_cannot_do(tmp_path, material):
     assert current_version(tmp_path) == second.version
 
 
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing catches it."""
+
+
+def kill_build(material, out, at, **options):
+    def die(name):
+        if name == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        build(material, out, step=die, **options)
+
+
+def test_a_version_that_was_never_live_is_none(tmp_path, material):
+    first = build(material, tmp_path, keep=2).version
+    kill_build(material, tmp_path, "renamed", keep=2)
+    assert len(list((tmp_path / "versions").iterdir())) == 2
+    assert list_versions(tmp_path) == [first]
+    second = build(material, tmp_path, keep=2)
+    assert second.removed_versions == []
+    assert list_versions(tmp_path) == [first, second.version]
+    assert {path.name for path in (tmp_path / "versions").iterdir()} == {first, second.version}
+    assert rollback(tmp_path) == first
+
+
+def test_a_rollback_removes_a_version_that_was_never_live(tmp_path, material):
+    versions = [build(material, tmp_path).version for _ in range(2)]
+    kill_build(material, tmp_path, "renamed")
+    assert rollback(tmp_path) == versions[0]
+    assert sorted(path.name for path in (tmp_path / "versions").iterdir()) == versions
+    assert {path.name for path in tmp_path.iterdir()} >= {"versions", "CURRENT.json", ".lock"}
+    assert not (tmp_path / ".publishing.json").exists()
+    assert rollback(tmp_path, versions[1]) == versions[1], "newer, and it was live"
+
+
+def test_a_version_that_was_live_for_a_moment_stays(tmp_path, material):
+    first = build(material, tmp_path).version
+    kill_build(material, tmp_path, "current_replaced")
+    second = current_version(tmp_path)
+    assert list_versions(tmp_path) == [first, second]
+    assert rollback(tmp_path) == first
+    with locked(tmp_path):
+        assert list_versions(tmp_path) == [first, second]
+
+
+def test_a_journal_cannot_lead_out_of_the_gallery(tmp_path, material):
+    version = build(material, tmp_path).version
+    (tmp_path / ".publishing.json").write_text('{"name": ".."}')
+    with locked(tmp_path):
+        assert list_versions(tmp_path) == [version]
+    (tmp_path / ".publishing.json").write_text("{}")
+    with pytest.raises(GalleryCorrupt, match="publishing"), locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("other", ["rollback", "build"])
+def test_what_is_live_is_read_when_the_lock_is_held(tmp_path, material, monkeypatch, other):
+    """Another process may publish, or roll back, until the lock is taken."""
+    versions = [build(material, tmp_path).version for _ in range(3)]
+    made = []
+
+    def locked_after_another(root):
+        monkeypatch.undo()
+        made.append(rollback(root) if other == "rollback" else build(material, root).version)
+        return locked(root)
+
+    monkeypatch.setattr(publishing, "locked", locked_after_another)
+    assert rollback(tmp_path) == (versions[0] if other == "rollback" else versions[2])
+    assert len(made) == 1
+
+
+def test_a_rollback_of_nothing_creates_nothing(tmp_path):
+    with pytest.raises(GalleryNotFound):
+        rollback(tmp_path / "mistyped")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_builds_at_once_are_refused(tmp_path, material):
     with locked(tmp_path), pytest.raises(PublishError, match=f"pid {os.getpid()}.* is writing"):
         build(material, tmp_path)

@@ -78,6 +78,16 @@ def test_elsewhere_than_on_a_terminal_lines_come_now_and_then(monkeypatch, caplo
     ]  # fmt: skip
 
 
+def test_a_narrow_terminal_gets_the_rate_and_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    with ProgressDisplay() as display:
+        display(Progress(137, 625, 547.65, 1.0))
+    shown = capsys.readouterr().err
+    assert "left" in shown
+    assert max(len(line) for line in shown.replace("\r", "\n").splitlines()) <= 40
+
+
 def test_a_terminal_gets_a_bar_that_leaves_resumed_tiles_out_of_the_rate(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     with ProgressDisplay() as display:

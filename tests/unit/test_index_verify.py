@@ -138,3 +138,10 @@ def test_an_index_of_other_vectors_is_seen(gallery, monkeypatch):
     monkeypatch.setattr(Gallery, "search", lambda self, x, k: search(self, -x, k))
     with pytest.raises(GalleryCorrupt, match=r"finds only \d+% of the vectors"):
         verify_gallery(gallery)
+
+
+def test_vectors_that_are_not_what_was_built_are_seen_without_an_encoder(gallery):
+    """Every row is whole, and checksums are right; only the content hash tells."""
+    damage_vectors(gallery, shifted)
+    with pytest.raises(GalleryCorrupt, match="do not have the content hash"):
+        verify_gallery(gallery)

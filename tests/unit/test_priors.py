@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from crossfix import morton_cover
 from crossfix.errors import InvalidParameter
 from crossfix.geodesy import LonLat, morton_code
 from crossfix.morton_cover import MortonRows
@@ -44,8 +45,29 @@ def test_a_ring_over_the_antimeridian_in_three_spellings():
         lon = np.array([169.9, 175, 180, -180, -175, -169.9, 0])
         inside = [False, True, True, True, True, False, False]
         assert region.contains(lon, np.zeros(7)).tolist() == inside
-        boxes = [(box.west, box.east) for box in region.boxes()]
-        assert boxes == [(170, 180), (-180, -170)]
+        boxes = {(box.west, box.east) for box in region.boxes() if box.west < box.east}
+        assert boxes == {(170, 180), (-180, -170)}
+
+
+@pytest.mark.parametrize("east", [-170, -179.999, -90, 0])
+@pytest.mark.parametrize("few", [0, 64])
+def test_places_at_180_lie_in_a_region_that_begins_at_minus_180(east, few, monkeypatch):
+    monkeypatch.setattr(morton_cover, "_FEW_ROWS", few)
+    lon = np.array([-180.0, -179.9995, -175, 179.5, 180, 180])
+    lat = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 9.0])
+    order = np.argsort(morton_code(lon, lat), kind="stable")
+    lon, lat = lon[order], lat[order]
+    region = polygon(square(-180, -5, east, 5))
+    expected = np.flatnonzero(region.contains(lon, lat))
+    assert {-180.0, 180.0} <= set(lon[expected].tolist())
+    assert MortonRows(lon, lat).inside(region).rows().tolist() == expected.tolist()
+
+
+def test_what_touches_the_antimeridian_has_a_box_on_its_other_side():
+    for west, east, other in ((-180, -170, 180), (170, 180, -180)):
+        boxes = [(box.west, box.east) for box in polygon(square(west, -5, east, 5)).boxes()]
+        assert boxes == [(west, east), (other, other)]
+    assert len(polygon(square(-170, -5, -160, 5)).boxes()) == 1
 
 
 @pytest.mark.parametrize("pole", [90, -90])

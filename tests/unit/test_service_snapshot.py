@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
 import shutil
 
+import httpx
 import pytest
 
 from crossfix.encoder import Encoder
@@ -14,9 +16,10 @@ from crossfix.errors import (
     GalleryCorrupt,
     GalleryNotFound,
 )
+from crossfix.estimate import CANDIDATES
 from service.errors import NotReady
 from service.snapshot import SnapshotHolder, load_snapshot, run_canary
-from tests.service_world import World, make_world, publish_gallery
+from tests.service_world import World, make_world, publish_gallery, serve
 from tests.tiny_encoder import write_tiny_encoder
 
 
@@ -166,3 +169,64 @@ def test_the_canary_notices_embeddings_that_are_not_unit_norm(world: World, monk
     monkeypatch.setattr(snapshot.encoder, "encode", lambda *a: 2 * honest(*a))
     with pytest.raises(EncoderCorrupt, match="unit-norm"):
         run_canary(snapshot)
+
+
+def test_the_canary_asks_as_many_tiles_as_photos_do(world: World, monkeypatch) -> None:
+    snapshot = load_snapshot(world.settings())
+    asked, search = [], snapshot.gallery.search
+    monkeypatch.setattr(
+        snapshot.gallery, "search", lambda some, k: asked.append(k) or search(some, k)
+    )
+    run_canary(snapshot)
+    assert set(asked) == {CANDIDATES}
+
+
+def ask_for_a_gpu(world: World, version: str) -> None:
+    """Rewrites a version's manifest: an index that no machine without a GPU can have."""
+    path = world.gallery_path / "versions" / version / "manifest.json"
+    document = json.loads(path.read_text())
+    document["index"] = {"kind": "gpu_cagra", "parameters": {}, "measured_recall_at_10": 0.99}
+    path.write_text(json.dumps(document))
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    monkeypatch.setattr("crossfix.index_gpu.gpu_is_usable", lambda: False)
+
+
+def noted_fallbacks(caplog) -> list[dict[str, str]]:
+    return [record.fields for record in caplog.records if record.message == "index_fallback"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_another_index_than_the_gallerys_is_logged_at_load_and_swap(world, caplog) -> None:
+    ask_for_a_gpu(world, "v1")
+    with caplog.at_level(logging.INFO, "service.event"):
+        bench = Bench(world)
+        asyncio.run(bench.holder.load_first())
+        publish_gallery(world.gallery_path, world.encoder, "v2")
+        assert bench.reload() is True
+        assert [note["gallery_version"] for note in noted_fallbacks(caplog)] == ["v1"]
+        ask_for_a_gpu(world, "v2")
+        bench.point_to("v1")
+        assert bench.reload() is True
+        bench.point_to("v2")
+        assert bench.reload() is True
+        bench.holder.close()
+    notes = noted_fallbacks(caplog)
+    assert [note["gallery_version"] for note in notes] == ["v1", "v1", "v2"]
+    assert notes[0]["index_in_use"] == "exact_f16"
+    assert "gpu_cagra" in notes[0]["reason"]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_gallery_page_tells_which_index_searches(world) -> None:
+    with serve(world.settings()) as base:
+        told = httpx.get(f"{base}/gallery").json()
+    assert (told["index"]["kind"], told["index_in_use"]) == ("exact_f16", "exact_f16")
+    assert told["index_fallback"] == ""
+    ask_for_a_gpu(world, "v1")
+    with serve(world.settings()) as base:
+        told = httpx.get(f"{base}/gallery").json()
+    assert (told["index"]["kind"], told["index_in_use"]) == ("gpu_cagra", "exact_f16")
+    assert "gpu_cagra" in told["index_fallback"]

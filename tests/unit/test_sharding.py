@@ -18,7 +18,8 @@ from crossfix.gallery import Gallery
 from crossfix.geodesy import morton_code
 from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
-from index_builder.publish import STEPS
+from index_builder import sharding_epochs
+from index_builder.publish import STEPS, locked
 from index_builder.sharding import SHARDED_STEPS
 from index_builder.sharding_epochs import list_epochs, prune_epochs, require_kind, rollback_epoch
 from index_builder.sharding_split import plan_cuts
@@ -65,6 +66,22 @@ def test_tiles_of_one_place_stay_together():
         plan_cuts(codes, 4)
     with pytest.raises(InvalidParameter, match="0 is not a number of shards"):
         plan_cuts(codes, 0)
+
+
+def test_places_are_left_for_the_shards_that_follow():
+    codes = np.array([0, 1, 2, *[3] * 97], np.uint64)
+    assert [cut.tile_count for cut in plan_cuts(codes, 4)] == [1, 1, 1, 97]
+    with pytest.raises(InvalidParameter, match="4 places cannot be cut into 5"):
+        plan_cuts(codes, 5)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        codes = np.sort(rng.integers(0, rng.integers(1, 12), 30).astype(np.uint64))
+        places = len(np.unique(codes))
+        for shards in range(1, places + 1):
+            cuts = plan_cuts(codes, shards)
+            assert [cut.start for cut in cuts] == [0, *(cut.stop for cut in cuts[:-1])]
+            assert cuts[-1].stop == 30
+            assert all(codes[cut.start - 1] < codes[cut.start] for cut in cuts[1:])
 
 
 def test_shards_together_hold_every_row_in_order(tmp_path):
@@ -179,6 +196,50 @@ def test_rollback_goes_to_a_whole_epoch_only(tmp_path):
     assert current_epoch(tmp_path) == third.epoch
 
 
+def test_an_epoch_that_was_never_live_is_none(tmp_path):
+    def die(step):
+        if step == "epoch_written":
+            raise Killed
+
+    first = build(tmp_path, keep=2).manifest.epoch
+    with pytest.raises(Killed):
+        build(tmp_path, seed=1, keep=2, step=die)
+    assert len(list((tmp_path / "epochs").glob("*.json"))) == 2
+    assert list_epochs(tmp_path) == [first]
+    second = build(tmp_path, seed=2, keep=2)
+    assert second.removed_epochs == []
+    assert list_epochs(tmp_path) == [first, second.manifest.epoch]
+    assert len(list((tmp_path / "epochs").iterdir())) == 2
+    assert len(list((tmp_path / "shards" / "000" / "versions").iterdir())) == 2
+    assert rollback_epoch(tmp_path) == first
+
+
+def test_an_epoch_that_was_live_for_a_moment_stays(tmp_path):
+    def die(step):
+        if step == "epoch_live":
+            raise Killed
+
+    first = build(tmp_path).manifest.epoch
+    with pytest.raises(Killed):
+        build(tmp_path, seed=1, step=die)
+    second = current_epoch(tmp_path)
+    assert rollback_epoch(tmp_path) == first
+    assert list_epochs(tmp_path) == [first, second]
+    assert rollback_epoch(tmp_path, second) == second
+
+
+def test_what_is_live_is_read_when_the_lock_is_held(tmp_path, monkeypatch):
+    epochs = [build(tmp_path, seed=seed).manifest.epoch for seed in range(3)]
+
+    def locked_after_another(root):
+        monkeypatch.undo()
+        assert rollback_epoch(root) == epochs[1]
+        return locked(root)
+
+    monkeypatch.setattr(sharding_epochs, "locked", locked_after_another)
+    assert rollback_epoch(tmp_path) == epochs[0]
+
+
 def test_kinds_do_not_mix(tmp_path):
     places = scattered_places(COUNT, 0)
     publish_plain(tmp_path / "plain", unit_vectors(COUNT, DIM, 0), *places)
@@ -213,4 +274,13 @@ def test_an_epoch_whose_shards_stray_is_told(tmp_path):
     document["shards"][0]["morton_high"] = document["shards"][1]["morton_low"] = inside
     path.write_text(json.dumps(document))
     with pytest.raises(GalleryCorrupt, match="001 holds tiles outside the Morton range"):
+        check_epoch(tmp_path)
+
+
+def test_shards_that_together_are_another_gallery_are_told(tmp_path):
+    manifest = build(tmp_path).manifest
+    path = tmp_path / "epochs" / f"{manifest.epoch}.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "content_hash": "0" * 64}))
+    with pytest.raises(GalleryCorrupt, match="do not have the content hash of epoch"):
         check_epoch(tmp_path)

@@ -1,5 +1,8 @@
 """Tile tables: text columns without Python objects, rows by id, older files."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +10,7 @@ import pytest
 
 from crossfix import tile_texts
 from crossfix.errors import GalleryCorrupt
-from crossfix.tile_table import SCHEMA, TileTable
+from crossfix.tile_table import SCHEMA, TileTable, _Columns
 from crossfix.tile_texts import RowLookup, Texts, hash_texts
 from tests.service_world import tile_table
 
@@ -70,6 +73,40 @@ def test_written_and_read_again(tmp_path):
     assert again.ids == table.ids
     assert set(again.licence) == {"CC0-1.0"}
     np.testing.assert_array_equal(again.lat, table.lat)
+
+
+def test_what_answers_name_is_there_once_the_table_is_open(tmp_path, monkeypatch):
+    pq.write_table(tile_table().to_arrow(), tmp_path / "tiles.parquet")
+    reads, read = [], pq.ParquetFile.read
+    monkeypatch.setattr(
+        pq.ParquetFile, "read", lambda *a, columns: reads.append(columns) or read(*a, columns)
+    )
+    table = TileTable.read(tmp_path / "tiles.parquet")
+    reads.clear()
+    for name in ("ids", "source", "date", "attribution", "licence"):
+        assert getattr(table, name)[3]
+    assert reads == []
+    assert table.pixels_hash[3] == table.pixels_hash[4] == "0" * 32
+    assert reads == [["pixels_hash"]]
+
+
+def test_columns_of_one_file_are_never_read_at_once(tmp_path, monkeypatch):
+    pq.write_table(tile_table().to_arrow(), tmp_path / "tiles.parquet")
+    inside, most, read = [], [], pq.ParquetFile.read
+
+    def slow(file, columns):
+        inside.append(columns)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return read(file, columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", slow)
+    columns = _Columns(pq.ParquetFile(tmp_path / "tiles.parquet"))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: len(columns.loader(name)()), SCHEMA.names[:6]))
+    assert found == [16] * 6
+    assert max(most) == 1
 
 
 def test_a_table_of_format_1_has_empty_texts_for_what_it_lacks(tmp_path):

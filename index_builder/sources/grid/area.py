@@ -99,6 +99,16 @@ class Area:
         return merge(found)
 
 
+_UNUSABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    shapely.errors.ShapelyError,
+)
+
+
 def _geometries(value: Any) -> list[Any]:  # noqa: ANN401 - whatever JSON held
     if not isinstance(value, dict):
         return [value]
@@ -117,7 +127,7 @@ def _read_polygon(value: Any) -> Any:  # noqa: ANN401 - shapely has few types
     try:
         with np.errstate(invalid="ignore"):  # not-a-number is refused below
             polygon = shapely.force_2d(shapely.geometry.shape(value))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as problem:
+    except _UNUSABLE as problem:
         raise _refused(
             f"the area has a polygon without usable coordinates ({problem})"
         ) from problem

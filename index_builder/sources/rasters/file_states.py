@@ -6,9 +6,12 @@ from pathlib import Path
 
 
 def hash_file_states(files: Iterable[Path], *, under: Path) -> str:
-    """Hex digits of the names, sizes and times of files; the same wherever the folder lies."""
+    """Hex digits of the names, sizes and times of files, in their order.
+
+    The same wherever the folder lies.
+    """
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in files:
         name = file.relative_to(under) if file.is_relative_to(under) else file
         try:
             state = file.stat()

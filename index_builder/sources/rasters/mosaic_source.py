@@ -37,6 +37,6 @@ class MosaicSource(BlockSource):
         )
 
     def fingerprint(self) -> str:
-        """Of all files, and of those they refer to."""
-        files = {file for facts in self._mosaic.facts for file in facts.files}
+        """Of all files, and of those they refer to, in the order in which they lie."""
+        files = dict.fromkeys(file for facts in self._mosaic.facts for file in facts.files)
         return hash_file_states(files, under=self._folder)

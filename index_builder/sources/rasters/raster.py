@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # some of GDAL's errors come as these only
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject, transform
@@ -86,8 +87,23 @@ def _inspect(path: Path) -> RasterFacts:
             overviews=tuple(source.overviews(1)),
             unmasked=all(MaskFlags.all_valid in flags for flags in source.mask_flag_enums),
             has_alpha=ColorInterp.alpha in source.colorinterp,
-            files=tuple(Path(name) for name in source.files),
+            files=tuple(_all_files(source.files)),
         )
+
+
+def _all_files(names: Iterable[str]) -> dict[Path, None]:
+    """Files and what they refer to in turn: GDAL names only the next level of nested VRTs."""
+    found: dict[Path, None] = {}
+    waiting = [Path(name) for name in names]
+    while waiting:
+        file = waiting.pop(0)
+        if file in found:
+            continue
+        found[file] = None
+        if file.suffix.lower() == ".vrt" and len(found) > 1 and file.is_file():
+            with rasterio.open(file) as inner:
+                waiting += [Path(name) for name in inner.files]
+    return found
 
 
 class Raster:
@@ -220,7 +236,7 @@ def reported(path: Path) -> Iterator[None]:
     """GDAL's many exceptions as one `SourceError` that names the file."""
     try:
         yield
-    except (rasterio.errors.RasterioError, rasterio.errors.RasterioIOError, OSError) as problem:
+    except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as problem:
         raise SourceError(
             f"raster {path} cannot be read: {_first_line(problem)}",
             hint="check it with gdalinfo; any format GDAL reads will do",
@@ -228,7 +244,8 @@ def reported(path: Path) -> Iterator[None]:
 
 
 def _first_line(problem: BaseException) -> str:
-    return (str(problem) or type(problem).__name__).strip().splitlines()[0]
+    cause = problem.__cause__ or problem  # rasterio's own words often only point to GDAL's
+    return (str(cause) or str(problem) or type(problem).__name__).strip().splitlines()[0]
 
 
 def _require_crs(path: Path, source: Any) -> str:  # noqa: ANN401
