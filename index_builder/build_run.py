@@ -13,7 +13,6 @@ from crossfix.sharded_gallery_manifest import EpochManifest, shard_root
 from index_builder.assembly.assemble import Assembled, assemble_version
 from index_builder.assembly.changes import UpdateCounts, count_changes
 from index_builder.assembly.description import write_manifest, write_recipe
-from index_builder.assembly.left_out import LEFT_OUT_FILE
 from index_builder.build_request import Base, BuildReport, BuildRequest
 from index_builder.embedding.engine import Engine
 from index_builder.embedding.local_engine import LocalEngine
@@ -25,6 +24,7 @@ from index_builder.embedding.progress import EmbeddingStats, Progress
 from index_builder.embedding.tally import Tally
 from index_builder.embedding.task import EmbeddingTask
 from index_builder.indexing.build_index import build_index
+from index_builder.left_out import LEFT_OUT_FILE
 from index_builder.publish import Staging, Step, new_version_name, publish
 
 OnProgress = Callable[[Progress], None]

@@ -14,8 +14,8 @@ from crossfix.errors import InvalidParameter
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.geodesy import morton_code
 from crossfix.sharded_gallery_manifest import MORTON_END
-from index_builder.assembly.left_out import LEFT_OUT_FILE
 from index_builder.assembly.writing import PICTURE_GROUP_ROWS, TILE_GROUP_ROWS
+from index_builder.left_out import LEFT_OUT_FILE
 
 _COPY_BYTES = 1 << 24
 

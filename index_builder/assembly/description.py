@@ -19,7 +19,7 @@ from crossfix.gallery_manifest import (
 )
 from crossfix.manifest import FileEntry, write_json_atomic
 from index_builder.assembly.assemble import Assembled
-from index_builder.assembly.left_out import LEFT_OUT_FILE
+from index_builder.left_out import LEFT_OUT_FILE
 from index_builder.recipe import GalleryRecipe
 
 _FILES = (VECTORS_FILE, TILES_FILE, PICTURES_FILE, RECIPE_FILE, LEFT_OUT_FILE)

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.tile_table import PICTURE_SCHEMA, SCHEMA
 from index_builder.assembly.content import ContentHash
-from index_builder.assembly.left_out import LEFT_OUT_FILE, LEFT_OUT_SCHEMA
 from index_builder.embedding.part_file import read_left_out, vectors_of
+from index_builder.left_out import LEFT_OUT_FILE, LEFT_OUT_SCHEMA
 
 PICTURE_GROUP_ROWS = 64  # readers count on groups of one size
 TILE_GROUP_ROWS = 65_536

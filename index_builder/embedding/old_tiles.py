@@ -25,7 +25,7 @@ from crossfix.gallery_manifest import (
 )
 from crossfix.manifest import read_model
 from crossfix.tile_texts import RowLookup, Texts
-from index_builder.assembly.left_out import LEFT_OUT_FILE
+from index_builder.left_out import LEFT_OUT_FILE
 from index_builder.sources.source import TilePlan
 
 _PLACE = ("lon", "lat", "west", "south", "east", "north", "size_m")

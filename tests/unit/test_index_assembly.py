@@ -16,7 +16,6 @@ from index_builder.assembly.assemble import assemble_version
 from index_builder.assembly.bounds import find_bounds
 from index_builder.assembly.changes import UpdateCounts, count_changes
 from index_builder.assembly.content import ContentHash, hash_content
-from index_builder.assembly.left_out import LEFT_OUT_FILE
 from index_builder.embedding.part_file import (
     LeftOut,
     PartContent,
@@ -26,6 +25,7 @@ from index_builder.embedding.part_file import (
     read_left_out,
     write_part,
 )
+from index_builder.left_out import LEFT_OUT_FILE
 from index_builder.sources.source import TilePlan
 
 DIM = 6

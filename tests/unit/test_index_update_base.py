@@ -15,9 +15,9 @@ from crossfix.gallery import Gallery
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.geodesy import Bounds
 from crossfix.tile_table import PICTURE_SCHEMA, SCHEMA
-from index_builder.assembly.left_out import LEFT_OUT_FILE, LEFT_OUT_SCHEMA
 from index_builder.build import BuildRequest, build_gallery
 from index_builder.embedding.old_tiles import OldTiles
+from index_builder.left_out import LEFT_OUT_FILE, LEFT_OUT_SCHEMA
 from index_builder.recipe import GalleryRecipe
 from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.sources.source import TilePlan
