@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from crossfix.encoder import Encoder
-from crossfix.errors import PublishError
+from crossfix.errors import InvalidParameter, PublishError
 from crossfix.gallery import current_version
 from crossfix.onnx_session import CPU, CUDA, Device
 from index_builder.build_request import Base, BuildReport, BuildRequest
@@ -67,6 +67,12 @@ def build_gallery(
     request = _with_device(request)
     computed = computed_on(_provider(request, encoder), request.batch_size)
     with prepared(request.recipe, encoder, computed_on=computed) as preparation:
+        if preparation.survey.tiles < request.shards:
+            raise InvalidParameter(
+                f"{preparation.survey.tiles} planned tiles cannot be cut into "
+                f"{request.shards} shards",
+                hint="give fewer --shards",
+            )
         needed_bytes = estimate_bytes(
             preparation.survey.tiles, encoder.embedding_dim, shards=request.shards
         )

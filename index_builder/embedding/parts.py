@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,6 +12,8 @@ from index_builder.recipe import GalleryRecipe
 from index_builder.sources.source import TilePlan, TileSource
 
 PART_TILES = 256
+SAY_EVERY_S = 5.0
+_LOG = logging.getLogger("index_builder")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ def survey_parts(parts: Iterator[Part]) -> PartSurvey:
     """Plans everything once without keeping it; finds what cannot be planned before any work."""
     count, tiles = 0, 0
     digest = hashlib.blake2b(digest_size=16)
+    said = time.monotonic()
     for part in parts:
+        if time.monotonic() - said >= SAY_EVERY_S:
+            said = time.monotonic()
+            _LOG.info("%s tiles planned so far", f"{tiles:,}")
         count, tiles = count + 1, tiles + len(part.plans)
         digest.update(f"{part.number} {part.source}\n".encode())
         for plan in part.plans:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crossfix.errors import PublishError
+from crossfix.errors import InvalidParameter, PublishError
 from crossfix.gallery import Disc, Gallery
 from crossfix.geodesy import LonLat
 from crossfix.sharded_gallery import ShardedGallery
@@ -72,3 +72,9 @@ def test_a_gallery_keeps_its_kind(tmp_path, build):
     build(tmp_path / "sharded", shards=2)
     with pytest.raises(PublishError, match="sharded gallery"):
         build(tmp_path / "sharded")
+
+
+def test_more_shards_than_tiles_are_refused_before_any_work(tmp_path, build):
+    with pytest.raises(InvalidParameter, match="cannot be cut into 5000 shards"):
+        build(tmp_path / "many", shards=5000)
+    assert not (tmp_path / "many").exists()

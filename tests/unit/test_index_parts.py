@@ -1,5 +1,6 @@
 """Parts: the same at every planning, whole groups; their files: whole or not there."""
 
+import logging
 import pickle
 
 import numpy as np
@@ -18,7 +19,7 @@ from index_builder.embedding.part_file import (
     vectors_of,
     write_part,
 )
-from index_builder.embedding.parts import PART_TILES, iterate_parts, survey_parts
+from index_builder.embedding.parts import PART_TILES, Part, iterate_parts, survey_parts
 from index_builder.recipe import GalleryRecipe
 from index_builder.sources.source import TilePlan
 from index_builder.sources.spec import SourceSpec
@@ -140,3 +141,10 @@ def test_a_torn_or_damaged_part_is_not_there(tmp_path):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
         assert read_result(tmp_path, 0) is None
+
+
+def test_a_long_planning_says_how_far_it_is(monkeypatch, caplog):
+    monkeypatch.setattr("index_builder.embedding.parts.SAY_EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO, logger="index_builder"):
+        survey_parts(iter([Part(0, 0, ()), Part(1, 0, ())]))
+    assert [record.getMessage() for record in caplog.records] == ["0 tiles planned so far"] * 2
