@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from crossfix.encoder import Encoder
-from crossfix.errors import InvalidParameter, PublishError
+from crossfix.errors import InvalidParameter, PublishError, SourceError
 from crossfix.gallery import current_version
 from crossfix.onnx_session import CPU, CUDA, Device
 from index_builder.build_request import Base, BuildReport, BuildRequest
@@ -27,6 +27,7 @@ __all__ = [
     "build_gallery",
     "estimate_bytes",
     "load_encoder",
+    "no_tile_wanted",
 ]
 
 _PICTURE_BYTES = 30_000  # a 256-pixel JPEG of quality 85 of busy imagery
@@ -67,6 +68,8 @@ def build_gallery(
     request = _with_device(request)
     computed = computed_on(_provider(request, encoder), request.batch_size)
     with prepared(request.recipe, encoder, computed_on=computed) as preparation:
+        if not preparation.survey.tiles:
+            raise no_tile_wanted()
         if preparation.survey.tiles < request.shards:
             raise InvalidParameter(
                 f"{preparation.survey.tiles} planned tiles cannot be cut into "
@@ -85,6 +88,14 @@ def build_gallery(
             with staging(request.out, fingerprint) as place:
                 require_space(request.out, needed_bytes - place.kept_bytes)
                 return BuildRun(request, preparation, place, base, on_progress, step).finish()
+
+
+def no_tile_wanted() -> SourceError:
+    """Sources without any tile that touches the area and is not retired."""
+    return SourceError(
+        "no source has a tile that is wanted",
+        hint="check the area (longitude goes first), and the regions that are retired",
+    )
 
 
 def estimate_bytes(tiles: int, embedding_dim: int, *, shards: int = 1) -> int:

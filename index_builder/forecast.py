@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from crossfix.encoder import Encoder
-from crossfix.errors import SourceError
 from crossfix.gallery_manifest import IndexKind
 from crossfix.onnx_session import CUDA
-from index_builder.build import BuildRequest, estimate_bytes, load_encoder
+from index_builder.build import BuildRequest, estimate_bytes, load_encoder, no_tile_wanted
 from index_builder.embedding.parts import Part, iterate_parts
 from index_builder.embedding.preparation import tile_px_of
 from index_builder.forecast_sampling import Sample, try_tiles
@@ -85,10 +84,7 @@ def forecast_build(request: BuildRequest) -> Forecast:
     try:
         rows, kept = _survey(sources, request)
         if not rows:
-            raise SourceError(
-                "no source has a tile that is wanted",
-                hint="check the area, and the regions that are retired",
-            )
+            raise no_tile_wanted()
         samples = list(try_tiles(encoder, sources, kept, skip=request.skip_unreadable))
     finally:
         close_sources(sources)

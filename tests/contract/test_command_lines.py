@@ -1,5 +1,6 @@
 """Exit codes of every command: 2 for usage, 1 for failure with one line on stderr, 0 for help."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,11 @@ GALLERY_ERRORS = {
         2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--area", "{tmp}/bad.csv"],
         "bad.csv cannot be read",
     ),
+    "area elsewhere": (
+        1, ["build", "--out", "{tmp}/g", "--source", "{tmp}/map.tif", "--tile-size-m", "9",
+            "--area", "{tmp}/far.geojson"],
+        "no source has a tile that is wanted",
+    ),
     "date that is no date": (
         2, ["plan", "--source", "{tmp}/map.tif", "--tile-size-m", "9", "--date", "yesterday"],
         "--date yesterday",
@@ -160,6 +166,9 @@ def test_gallery_commands_fail_with_one_sentence(tmp_path, tiny_encoder, capsys,
     (tmp_path / "bad.yaml").write_text("sources: [{location: a.tif, colour: red}]\n")
     (tmp_path / "size.yaml").write_text("sources: [{location: a.tif}]\ntile_sizes_m: [0.1]\n")
     (tmp_path / "text.tif").write_text("not a raster")
+    ring = [[10, 10], [10.1, 10], [10.1, 10.1], [10, 10]]
+    far = {"type": "Polygon", "coordinates": [ring]}
+    (tmp_path / "far.geojson").write_text(json.dumps(far))
     (tmp_path / "bad.csv").write_text("file\na.jpg\n")
     write_geotiff(tmp_path / "map.tif", size_px=(60, 60))
     code, command, said = {**GALLERY_ERRORS, **WITHOUT_ENCODER}[name]
