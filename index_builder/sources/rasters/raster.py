@@ -244,7 +244,9 @@ def reported(path: Path) -> Iterator[None]:
 
 
 def _first_line(problem: BaseException) -> str:
-    cause = problem.__cause__ or problem  # rasterio's own words often only point to GDAL's
+    cause = problem
+    while cause.__cause__ is not None:  # rasterio's own words often only point to GDAL's
+        cause = cause.__cause__
     return (str(cause) or str(problem) or type(problem).__name__).strip().splitlines()[0]
 
 
