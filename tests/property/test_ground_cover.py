@@ -73,7 +73,7 @@ def test_counts_of_tiles_are_those_of_drawing_each(some, width, height):
     assert counts.max() <= len(some)
 
 
-@given(st.floats(-170, 170), st.floats(1e-4, 300), st.integers(2, 12))
+@given(st.floats(-170, 170), st.floats(1e-4, 300), st.integers(3, 12))
 def test_grid_lines_are_few_round_and_inside(low, span, most):
     found = grid_lines(low, low + span, most=most)
     assert 1 <= len(found) <= most + 1 or span < 1e-3
