@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from crossfix.errors import GalleryCorrupt
-from crossfix.gallery_manifest import TILES_FILE, VECTORS_FILE
 from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_manifest import ShardEntry, shard_root
-from index_builder.assembly.content import ContentHash
+from index_builder.assembly.content import hash_content
 from index_builder.sharding_split import read_codes
-
-_READ_BYTES = 1 << 22
 
 
 def check_epoch(root: Path, epoch: str | None = None) -> None:
@@ -31,16 +26,8 @@ def check_epoch(root: Path, epoch: str | None = None) -> None:
 
 
 def _check_content(root: Path, gallery: ShardedGallery) -> None:
-    content = ContentHash()
-    for number in range(len(gallery.manifest.shards)):
-        shard = gallery.shards[number]
-        with pq.ParquetFile(shard.directory / TILES_FILE) as file:
-            for batch in file.iter_batches():
-                content.add_rows(batch)
-        with (shard.directory / VECTORS_FILE).open("rb") as handle:
-            while block := handle.read(_READ_BYTES):
-                content.add_vectors(block)
-    if content.hexdigest() != gallery.manifest.content_hash:
+    shards = (gallery.shards[number].directory for number in range(len(gallery.manifest.shards)))
+    if hash_content(*shards) != gallery.manifest.content_hash:
         raise GalleryCorrupt(
             f"the shards of {root} together do not have the content hash of epoch "
             f"{gallery.manifest.epoch}",

@@ -44,13 +44,14 @@ class ContentHash:
         return whole.hexdigest()
 
 
-def hash_content(directory: Path) -> str:
-    """The content hash of a version's files."""
+def hash_content(*directories: Path) -> str:
+    """The content hash of a version's files, or of one that lies cut into several, in order."""
     content = ContentHash()
-    with pq.ParquetFile(directory / TILES_FILE) as file:
-        for batch in file.iter_batches():
-            content.add_rows(batch)
-    with (directory / VECTORS_FILE).open("rb") as handle:
-        while block := handle.read(_READ_BYTES):
-            content.add_vectors(block)
+    for directory in directories:
+        with pq.ParquetFile(directory / TILES_FILE) as file:
+            for batch in file.iter_batches():
+                content.add_rows(batch)
+        with (directory / VECTORS_FILE).open("rb") as handle:
+            while block := handle.read(_READ_BYTES):
+                content.add_vectors(block)
     return content.hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 import crossfix
 from crossfix import errors
 from crossfix.errors import PublishError
+from index_builder.embedding.engine import OnResult
 from index_builder.embedding.part_file import PartResult, part_path, read_result
 from index_builder.embedding.parts import Part
 from index_builder.embedding.task import EmbeddingTask
@@ -28,8 +29,6 @@ _log = logging.getLogger(__name__)
 ROUND_PARTS = 20_000  # one Ray execution: what it keeps in memory for each of its blocks ends
 MAX_IDLE_ROUNDS = 3
 _SEEN_WITHIN_S = 20.0  # network file systems show new files late
-
-OnResult = Callable[[PartResult], None]
 
 
 @dataclass(frozen=True)

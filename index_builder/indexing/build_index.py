@@ -17,7 +17,7 @@ from crossfix.manifest import fsync_file
 from index_builder.indexing.choosing import exact_cost_ns, factory_of, kinds_to_try
 from index_builder.indexing.queries import TOP, Exam, make_exam, make_queries
 from index_builder.indexing.training import faiss_threads, train_and_add
-from index_builder.indexing.tuning import Tuned, tune
+from index_builder.indexing.tuning import SCORE_ROUNDING, Tuned, tune
 from index_builder.recipe import IndexRequest
 
 LOGGER = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class _Trial:
         for factor in (1, 2, 4, 8, 16):
             # The graph knows no factor: the best ten of so many answers are what it would give.
             best = index.search(exam.queries, TOP * factor).scores[:, :TOP]
-            recall = float((best >= exam.tenth[:, None] - 2e-6).mean())
+            recall = float((best >= exam.tenth[:, None] - SCORE_ROUNDING).mean())
             if recall >= self.asked:
                 break
         return IndexInfo(

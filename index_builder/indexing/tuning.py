@@ -18,7 +18,7 @@ Float16 = NDArray[np.float16]
 Float64 = NDArray[np.float64]
 
 REFINE_FACTORS = (1, 2, 4, 8, 16, 32, 64, 128)
-_ROUNDING = 2e-6
+SCORE_ROUNDING = 2e-6
 _QUERIES_AT_ONCE = 64
 
 
@@ -115,7 +115,7 @@ def recalls(index: FaissObject, vectors: Float16, exam: Exam, nprobe: int) -> Fl
         queries = exam.queries[start : start + _QUERIES_AT_ONCE]
         _, rows = index.search(queries, count, params=effort)
         scores = score_rows(vectors, rows, queries)
-        good = scores >= exam.tenth[start : start + _QUERIES_AT_ONCE, None] - _ROUNDING
+        good = scores >= exam.tenth[start : start + _QUERIES_AT_ONCE, None] - SCORE_ROUNDING
         good &= rows >= 0
         for step, factor in enumerate(REFINE_FACTORS):
             found[step] += np.minimum(good[:, : TOP * factor].sum(axis=1), top).sum()
