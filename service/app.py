@@ -8,8 +8,18 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from crossfix.errors import CrossfixError
-from service import page, routes_gallery, routes_health, routes_localize
-from service.errors import install_handlers
+from service import (
+    api_docs,
+    page,
+    routes_activate,
+    routes_batch,
+    routes_gallery,
+    routes_health,
+    routes_jobs,
+    routes_localize,
+    routes_map,
+)
+from service.error_answers import install_handlers
 from service.middleware import BodyLimit, RequestContext
 from service.runtime import Runtime
 from service.settings import Settings
@@ -54,7 +64,17 @@ def create_app(
     )
     app.state.runtime = runtime
     install_handlers(app)
-    for module in (routes_localize, routes_gallery, routes_health, page):
+    for module in (
+        routes_localize,
+        routes_batch,
+        routes_gallery,
+        routes_map,
+        routes_activate,
+        routes_jobs,
+        routes_health,
+        page,
+        api_docs,
+    ):
         app.include_router(module.router)
     return app
 

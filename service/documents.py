@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
@@ -35,18 +36,28 @@ def settings_text() -> str:
     properties = Settings.model_json_schema()["properties"]
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "(required)" if field.default is PydanticUndefined else f"`{field.default}`"
         rows.append(
-            f"| `CROSSFIX_{name.upper()}` | {default} | {_range(properties[name])} "
+            f"| `CROSSFIX_{name.upper()}` | {_default(field.default)} | {_range(properties[name])} "
             f"| {field.description} |"
         )
     return SETTINGS_HEAD + "\n".join(rows) + "\n"
 
 
-def _range(schema: dict[str, object]) -> str:
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "(required)"
+    return "(none)" if value in (None, "", ()) else f"`{value}`"
+
+
+def _range(schema: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
-    return ", ".join(limits) or str(schema.get("format", schema["type"]))
+    if limits:
+        return ", ".join(limits)
+    kinds = [schema, *schema.get("anyOf", []), schema.get("items", {})]
+    named = [str(kind.get("format", kind.get("type"))) for kind in kinds if "type" in kind]
+    choices = schema.get("enum", [])
+    return ", ".join(choices) or ", ".join(dict.fromkeys(k for k in named if k != "null"))
 
 
 def main(folder: Path) -> None:

@@ -1,15 +1,6 @@
-"""From errors to answers: the one table of HTTP statuses and the one JSON shape.
-
-Every failure of the service is ``{"error": {"code", "message", "hint", "request_id"}}``.
-"""
+"""What can go wrong in the service, and the one table from error class to HTTP status."""
 
 from http import HTTPStatus
-from typing import Any
-
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from crossfix import errors as contract
 from crossfix.errors import CrossfixError
@@ -81,6 +72,70 @@ class AddressUnavailable(CrossfixError):
     code = "address_unavailable"
 
 
+class Unauthorized(CrossfixError):
+    """No API key, or one that is not known.
+
+    Attributes:
+        reason: `missing`, `malformed`, `unknown` or `expired`; a metric label.
+    """
+
+    code = "unauthorized"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class Forbidden(CrossfixError):
+    """The caller may not do this; `reason` is a metric label."""
+
+    code = "forbidden"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class RateLimited(CrossfixError):
+    """The caller sends more photos than it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message, hint="try again after the time in Retry-After")
+        self.retry_after_s = retry_after_s
+
+
+class VersionNotFound(CrossfixError):
+    """The gallery has no such version."""
+
+    code = "version_not_found"
+
+
+class JobNotFound(CrossfixError):
+    """There is no rebuild job of this id."""
+
+    code = "job_not_found"
+
+
+class JobRunning(CrossfixError):
+    """Another rebuild is running, or another program is writing the gallery."""
+
+    code = "job_running"
+
+
+class JobOver(CrossfixError):
+    """The job has ended and cannot be cancelled."""
+
+    code = "job_over"
+
+
+class VersionUnusable(CrossfixError):
+    """The asked-for gallery version exists but cannot be served; the old one still is."""
+
+    code = "version_unusable"
+
+
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it but logs and metrics
 
 STATUS_OF: dict[type[CrossfixError], int] = {
@@ -95,6 +150,14 @@ STATUS_OF: dict[type[CrossfixError], int] = {
     MalformedBody: HTTPStatus.BAD_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    VersionNotFound: HTTPStatus.NOT_FOUND,
+    JobNotFound: HTTPStatus.NOT_FOUND,
+    JobRunning: HTTPStatus.CONFLICT,
+    JobOver: HTTPStatus.CONFLICT,
+    VersionUnusable: HTTPStatus.CONFLICT,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
@@ -102,71 +165,7 @@ STATUS_OF: dict[type[CrossfixError], int] = {
     CrossfixError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
-INTERNAL_MESSAGE = "the service failed to answer; the request id finds the cause in its log"
-
 
 def status_of(error: CrossfixError) -> int:
     """The HTTP status of an error: that of its nearest listed class."""
     return next(int(STATUS_OF[kind]) for kind in type(error).__mro__ if kind in STATUS_OF)
-
-
-def error_body(code: str, message: str, hint: str, request_id: str) -> dict[str, Any]:
-    """The one JSON shape of every failure."""
-    return {"error": {"code": code, "message": message, "hint": hint, "request_id": request_id}}
-
-
-def install_handlers(app: FastAPI) -> None:
-    """Makes every failure of the app answer in the one shape."""
-    app.add_exception_handler(CrossfixError, _answer_crossfix_error)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-
-
-def internal_error_response(request_id: str) -> JSONResponse:
-    """The answer to anything unforeseen: no trace, no path, no library's words."""
-    body = error_body("internal_error", INTERNAL_MESSAGE, "", request_id)
-    return JSONResponse(body, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
-
-
-def _request_id(request: Request) -> str:
-    return str(getattr(request.state, "request_id", ""))
-
-
-async def _answer_crossfix_error(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, CrossfixError):
-        raise TypeError("registered for CrossfixError only")
-    status, request_id = status_of(error), _request_id(request)
-    request.state.error = error
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return internal_error_response(request_id)  # such messages name files on our disk
-    headers = {}
-    if isinstance(error, Overloaded | NotReady):
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    body = error_body(error.code, str(error), error.hint, request_id)
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
-async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, RequestValidationError):
-        raise TypeError("registered for RequestValidationError only")
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][1:])
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    message = f"{name}: {reason}" if name else reason
-    body = error_body(
-        "parameter_invalid", message, "see /openapi.json for every parameter", _request_id(request)
-    )
-    return JSONResponse(body, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
-
-
-async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, HTTPException):
-        raise TypeError("registered for HTTPException only")
-    phrase = HTTPStatus(error.status_code).phrase
-    body = error_body(
-        phrase.lower().replace(" ", "_").replace("-", "_"),
-        phrase.lower(),
-        "see /openapi.json for every route",
-        _request_id(request),
-    )
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)

@@ -39,6 +39,8 @@ class Metrics:
         self._define_queues()
         self._define_answers()
         self._define_snapshot()
+        self._define_access()
+        self._define_jobs()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"crossfix_{name}", text, labels, registry=self.registry)
@@ -119,6 +121,14 @@ class Metrics:
             "embedding_space_id",
         )
         self.snapshot_tiles = self._gauge("snapshot_tiles", "Tiles of the live gallery.")
+        self.snapshot_bytes = self._gauge(
+            "snapshot_bytes", "Size of the live gallery version's files."
+        )
+        self.reload_seconds = self._histogram(
+            "reload_seconds",
+            "Time to load and verify a new gallery version.",
+            (0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900),
+        )
         self.snapshot_age = self._gauge(
             "snapshot_age_seconds", "Time since the live gallery was loaded."
         )
@@ -135,6 +145,23 @@ class Metrics:
             "provider_fallback", "1 when a GPU was wished for and the CPU is used."
         )
         self.build_info = self._gauge("build_info", "This service; always 1.", "version")
+
+    def _define_access(self) -> None:
+        self.denied = self._counter("denied", "Requests answered 401 or 403, by reason.", "reason")
+        self.rate_limited = self._counter(
+            "rate_limited", "Photos answered 429: the caller sends more than it may."
+        )
+        self.images_kept = self._counter("images_kept", "Photos written to the keep_images folder.")
+        self.images_not_kept = self._counter(
+            "images_not_kept", "Photos that could not be written there; the answer went out."
+        )
+
+    def _define_jobs(self) -> None:
+        self.jobs = self._counter("jobs", "Rebuild jobs that ended, by how.", "state")
+        self.job_running = self._gauge("job_running", "1 while a rebuild runs.")
+        self.job_progress = self._gauge(
+            "job_progress_ratio", "Share of the running rebuild's tiles that are done, 0 to 1."
+        )
 
     def _age_s(self) -> float:
         return time.time() - self._live.loaded_at if self._live else 0.0

@@ -9,7 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossfix.errors import CrossfixError
-from service.errors import BodyTooLarge, Overloaded, internal_error_response
+from service.error_answers import internal_error_response
+from service.errors import BodyTooLarge, Overloaded
 from service.log import REQUESTS
 from service.metrics import Metrics
 

@@ -6,15 +6,19 @@ Read from environment variables ``CROSSFIX_<NAME>``; command line flags override
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crossfix.errors import InvalidParameter
 from crossfix.images import ImageLimits
 from crossfix.onnx_session import Device
+from crossfix.variants import Precision
 
 CUDA_MAX_BATCH = 16
+Words = Annotated[tuple[str, ...], NoDecode]  # `a,b` in a variable or flag
+Folders = Annotated[tuple[Path, ...], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -123,6 +127,127 @@ class Settings(BaseSettings):
         description=("After draining: how long running requests may take to finish, in seconds."),
     )
 
+    precision: Precision = Field(
+        default="fp32",
+        description="Which variant of the encoder runs: fp32, fp16 or int8, where it holds them.",
+    )
+    batch_limit: int = Field(
+        default=32, ge=1, le=1000, description="Photos in one /localize/batch at most."
+    )
+    max_batch_body_bytes: int = Field(
+        default=100_000_000,
+        ge=1024,
+        description="Body of one /localize/batch at most, in bytes; longer ones are answered 413.",
+    )
+    keys: Path | None = Field(
+        default=None,
+        description=(
+            "File of hashed API keys, written by `python -m service.keys`; read again when it "
+            "changes. Without one nobody has a key."
+        ),
+    )
+    localize_key: bool = Field(
+        default=True,
+        description=(
+            "With a keys file: whether photos and gallery pictures need a key of scope localize; "
+            "false leaves them open and guards only the admin routes."
+        ),
+    )
+    metrics_key: bool = Field(
+        default=False, description="Whether /metrics needs a key of any scope."
+    )
+    rate_per_minute: float = Field(
+        default=0.0,
+        ge=0,
+        le=1_000_000,
+        description=(
+            "Photos per minute for each key, or for each client address without keys; more are "
+            "answered 429. 0 sets no limit."
+        ),
+    )
+    rate_burst: int = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="Photos a client that was quiet may send at once before the rate counts.",
+    )
+    trusted_proxies: Words = Field(
+        default=(),
+        description=(
+            "Addresses or networks of reverse proxies, separated by commas, whose X-Forwarded-For "
+            "and X-Forwarded-Proto are believed."
+        ),
+    )
+    cors_origins: Words = Field(
+        default=(),
+        description=(
+            "Web origins, separated by commas, whose pages may ask this service; none by default."
+        ),
+    )
+    rebuild_roots: Folders = Field(
+        default=(),
+        description=(
+            "Folders, separated by commas, whose imagery POST /gallery/rebuild may use; without "
+            "one it is refused."
+        ),
+    )
+    rebuild_recipes: Path | None = Field(
+        default=None,
+        description=(
+            "Folder of gallery recipes that POST /gallery/rebuild may name. They are trusted: they "
+            "may name any imagery, tile servers included."
+        ),
+    )
+    rebuild_threads: int = Field(
+        default=1, ge=1, le=256, description="CPU threads of the encoder in a rebuild."
+    )
+    rebuild_keep: int = Field(
+        default=3, ge=2, le=1000, description="Gallery versions kept after a rebuild."
+    )
+    jobs: Path | None = Field(
+        default=None,
+        description="Folder for records and logs of rebuild jobs; default <gallery>/.jobs.",
+    )
+    keep_images: Path | None = Field(
+        default=None,
+        description=(
+            "Folder in which every photo sent is kept, with its answer; off by default. While it "
+            "is on, every answer and the page say so."
+        ),
+    )
+    keep_images_bytes: int = Field(
+        default=1_000_000_000,
+        ge=1_000_000,
+        description="Size of that folder at most, in bytes; the oldest photos make room.",
+    )
+    map_url: str = Field(
+        default="",
+        description=(
+            "Address of a base map for the page, with {z}, {x}, {y}; default the gallery's own "
+            "imagery, which needs no internet."
+        ),
+    )
+    map_attribution: str = Field(
+        default="", description="Whom to credit for that base map; shown on it."
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description=(
+            "Where OpenTelemetry traces are sent as OTLP over HTTP, for example "
+            "http://127.0.0.1:4318/v1/traces; none by default. Needs the extra `otel`."
+        ),
+    )
+    trace_share: float = Field(
+        default=1.0, ge=0, le=1, description="Share of requests that are traced."
+    )
+
+    @field_validator("trusted_proxies", "cors_origins", "rebuild_roots", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
     @field_validator("device")
     @classmethod
     def _device_is_known(cls, device: str) -> str:
@@ -136,6 +261,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> ImageLimits:
         """What the decoder accepts."""
         return ImageLimits(max_bytes=self.max_body_bytes, max_pixels=self.max_pixels)
+
+    @property
+    def jobs_folder(self) -> Path:
+        """`jobs`, or where they are kept without it."""
+        return self.jobs or self.gallery / ".jobs"
 
     @property
     def decode_workers(self) -> int:

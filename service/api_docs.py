@@ -1,0 +1,5 @@
+"""GET /docs; being written."""
+
+from fastapi import APIRouter
+
+router = APIRouter(include_in_schema=False)

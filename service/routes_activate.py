@@ -1,0 +1,5 @@
+"""Routes of activate; being written."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Routes of batch; being written."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Routes of jobs; being written."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

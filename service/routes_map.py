@@ -1,0 +1,5 @@
+"""Routes of map; being written."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
