@@ -1,35 +1,46 @@
-"""Bytes to an upright RGB photo, safely: limits are checked from the header before decoding."""
+"""Bytes to an upright RGB photo, safely: limits are checked from the header before decoding.
 
+What counts is decided by content. Damage that a format's decoder can see refuses the photo; what
+follows a file's end is ignored. Places in metadata are never read.
+"""
+
+import contextlib
+import ctypes
+import functools
 import io
-import struct
-import threading
+import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import Image
 
-from crossfix.errors import EmptyImage, ImageTooLarge, UnreadableImage, UnsupportedImageFormat
+from crossfix.errors import EmptyImage, ImageTooLarge, UnsupportedImageFormat
+from crossfix.images_colour import to_rgb
+from crossfix.images_exif import ExifFacts, read_exif
+from crossfix.images_formats import ACCEPTED, FORMATS, Container, damaged, take_apart
+from crossfix.images_gpano import PanoramaCrop, read_gpano
+
+__all__ = ["FORMATS", "ImageLimits", "Photo", "UInt8", "decode"]
 
 UInt8 = NDArray[np.uint8]
 
-_HEADER_LOCK = threading.Lock()
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-_DECODE_PROBLEMS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    struct.error,
-    EOFError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
+# The WebP decoder holds three copies at 4 bytes per pixel (measured: 15 bytes; JPEG and PNG 4).
+_COSTLINESS = {"WEBP": 3}
+_QUIET = re.compile(r"PIL\.|pi_heif")
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is accepted; 80 megapixels covers every phone and most panoramas."""
+    """What is accepted; 80 megapixels covers every phone and most panoramas.
+
+    Attributes:
+        max_pixels: of one decoded image; a third of it for WebP, whose decoder needs three times
+            the memory.
+    """
 
     max_bytes: int = 20_000_000
     max_pixels: int = 80_000_000
@@ -42,13 +53,18 @@ class Photo:
     Attributes:
         pixels: (H, W, 3) uint8; may be smaller than the file's image when decoded for a target.
         full_width_px, full_height_px: the upright size before any reduction.
-        focal_35mm: EXIF focal length in 35 mm film terms, or None.
+        focal_35mm: focal length in 35 mm film terms, from EXIF (as written, else from the
+            sensor's size), or None.
+        panorama: the part of a sphere the image says it shows (GPano), or None.
+        format: of the file; empty for arrays.
     """
 
     pixels: UInt8
     full_width_px: int
     full_height_px: int
     focal_35mm: float | None = None
+    panorama: PanoramaCrop | None = None
+    format: str = ""
 
     @classmethod
     def of(cls, pixels: UInt8) -> "Photo":
@@ -60,15 +76,16 @@ class Photo:
 def decode(
     data: bytes, *, limits: ImageLimits | None = None, target_px: int | None = None
 ) -> Photo:
-    """Decodes an image file held in memory.
+    """Decodes an image file held in memory; of several images the first or primary one.
 
     With `target_px`, JPEGs are decoded at the smallest DCT scale whose shorter side is at least
-    that (a 12-megapixel JPEG then costs a fifth).
+    that (a 12-megapixel JPEG then costs a fifth), and others are averaged down to no less than
+    twice that once decoded.
 
     Raises:
         EmptyImage: no bytes.
         ImageTooLarge: more bytes or pixels than `limits` allow.
-        UnsupportedImageFormat: not a JPEG, PNG, WebP or TIFF.
+        UnsupportedImageFormat: not a JPEG, PNG, WebP, TIFF or HEIC.
         UnreadableImage: truncated or damaged.
     """
     limits = limits or ImageLimits()
@@ -79,98 +96,136 @@ def decode(
             f"the image has {len(data)} bytes, more than {limits.max_bytes}",
             hint="send a smaller or more strongly compressed image",
         )
-    # Pillow warns about sizes and odd metadata while it reads headers; limits are enforced here,
-    # by us. Warning filters belong to the whole process, hence the lock; pixels need none.
-    with _HEADER_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = _open(data)
-        _check_pixels(image, limits)  # before EXIF, for which Pillow may decode a whole PNG
-        orientation, focal = _read_exif(image)
-    return _decode_opened(image, orientation, focal, target_px)
+    container = take_apart(data)
+    most = limits.max_pixels // _COSTLINESS.get(container.format, 1)
+    if container.format != "HEIF":
+        _check_pixels((container.width_px, container.height_px), most)
+    _quieten()
+    image = _open_heif(container) if container.format == "HEIF" else _open(container)
+    _check_pixels(image.size, most)
+    return _photo(image, container, target_px)
 
 
-def _open(data: bytes) -> Image.Image:
+def _check_pixels(size: tuple[int, int], most: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise damaged()
+    if width * height > most:
+        raise ImageTooLarge(
+            f"the image is {width} x {height} pixels, more than {most} in all",
+            hint="send a smaller image, or a JPEG",
+        )
+
+
+def _quieten() -> None:
+    """Pillow warns about sizes and odd metadata; limits are enforced here, by us.
+
+    A filter that stays, not `catch_warnings`: that one swaps a list of the whole process, and two
+    threads leaving it in the wrong order would silence every warning for ever.
+    """
+    if not any(rule[0] == "ignore" and rule[3] == _QUIET for rule in warnings.filters):
+        warnings.filters.insert(0, ("ignore", None, Warning, _QUIET, 0))  # type: ignore[attr-defined]
+        warnings._filters_mutated()  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Stops libtiff from writing to stderr, where any sender of bad files could flood a log.
+
+    Pillow reports the failure itself and offers no setting, so the library of its wheel is found
+    among those loaded (Linux). One shared with other programs, as GDAL, is left as it is.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for path in set(re.findall(r"/\S*/pillow\.libs/libtiff\S*", maps, re.IGNORECASE)):
+            library = ctypes.CDLL(path)
+            for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+                handler = getattr(library, name)
+                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler(None)
+
+
+def _open(container: Container) -> Image.Image:
+    if container.format == "TIFF":
+        _silence_libtiff()
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(container.data), formats=(container.format,))
     except Image.DecompressionBombError as problem:
         raise ImageTooLarge(
             "the image declares far too many pixels", hint="send a smaller image"
         ) from problem
-    except _DECODE_PROBLEMS as problem:
+    except Exception as problem:  # decoders answer hostile bytes with any error there is
+        raise damaged() from problem
+
+
+def _open_heif(container: Container) -> Image.Image:
+    heif_file = heif_opener()
+    if heif_file is None:
         raise UnsupportedImageFormat(
-            "the bytes are not an image of an accepted format",
-            hint=f"send one of {', '.join(FORMATS)}",
-        ) from problem
-
-
-def _check_pixels(image: Image.Image, limits: ImageLimits) -> None:
-    width, height = image.size
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"the image is {width} x {height} pixels, more than {limits.max_pixels} in all",
-            hint="send a smaller image",
+            "the photo is HEIC, which this installation cannot read",
+            hint=f"install the Python package pi-heif, or send another of {ACCEPTED}",
         )
+    try:
+        image: Image.Image = heif_file(io.BytesIO(container.data))
+    except Exception as problem:
+        raise damaged() from problem
+    return image
 
 
-def _decode_opened(
-    image: Image.Image,
-    orientation: int,
-    focal_35mm: float | None,
-    target_px: int | None,
-) -> Photo:
-    width, height = image.size
+def heif_opener() -> Any:  # noqa: ANN401 - a class of an optional package
+    """pi-heif's Pillow plugin, one thread per photo and no thumbnails; None where not installed."""
+    try:
+        import pi_heif
+        from pi_heif import options
+    except ImportError:
+        return None
+    options.DECODE_THREADS = 1
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    return pi_heif.HeifImageFile
+
+
+def _photo(image: Image.Image, container: Container, target_px: int | None) -> Photo:
+    size, facts = image.size, _facts(image, container)
     try:
         if target_px is not None:
-            scale = target_px / min(width, height)
-            image.draft("RGB", (max(1, int(width * scale)), max(1, int(height * scale))))
-        upright = _to_rgb(ImageOps.exif_transpose(image))
-        pixels = np.asarray(upright, dtype=np.uint8)
-    except _DECODE_PROBLEMS as problem:
-        raise UnreadableImage(
-            "the image is damaged or cut short and cannot be decoded", hint="send the complete file"
-        ) from problem
-    if orientation in (5, 6, 7, 8):
+            scale = target_px / min(size)
+            image.draft("RGB", (max(1, int(size[0] * scale)), max(1, int(size[1] * scale))))
+        drafted = image.size != size
+        image.load()
+        reduce = 1 if target_px is None else max(1, min(image.size) // (2 * target_px))
+        pixels = _upright(to_rgb(image, reduce=reduce), facts.orientation)
+    except Exception as problem:  # as above; and no photo may end the process by its size
+        raise damaged() from problem
+    width, height = size if drafted else image.size  # a TIFF turns itself while it loads
+    if facts.orientation >= 5:
         width, height = height, width
-    return Photo(pixels=pixels, full_width_px=width, full_height_px=height, focal_35mm=focal_35mm)
+    xmp = container.xmp or image.info.get("xmp") or b""
+    return Photo(
+        pixels=pixels,
+        full_width_px=width,
+        full_height_px=height,
+        focal_35mm=facts.focal_on_film(width, height),
+        panorama=read_gpano(xmp, width, height) if facts.orientation == 1 and xmp else None,
+        format=container.format,
+    )
 
 
-def _read_exif(image: Image.Image) -> tuple[int, float | None]:
-    """(orientation, 35 mm focal length); malformed EXIF counts as absent."""
-    try:
-        exif = image.getexif()
-        orientation = int(exif.get(ExifTags.Base.Orientation, 1))
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        focal = float(details.get(ExifTags.Base.FocalLengthIn35mmFilm, 0) or 0)
-    except Exception:
-        return 1, None
-    return orientation, focal if focal > 0 else None
+def _facts(image: Image.Image, container: Container) -> ExifFacts:
+    """EXIF's facts; its orientation only where the decoder has not turned the image itself.
+
+    Pillow does for TIFF. HEIF's own boxes turn, and its standard says EXIF's word is then void.
+    """
+    exif = container.exif or (image.info.get("exif") if container.format == "HEIF" else b"")
+    facts = read_exif(exif) if exif else ExifFacts()
+    return replace(facts, orientation=1) if container.format in ("TIFF", "HEIF") else facts
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB in sRGB: transparency on grey, 16-bit scaled, embedded colour profile applied."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
-            values = values / 257
-        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        backdrop = Image.new("RGBA", rgba.size, (127, 127, 127, 255))
-        return Image.alpha_composite(backdrop, rgba).convert("RGB")
-    profile = image.info.get("icc_profile")
-    if profile and image.mode == "RGB":
-        return _to_srgb(image, profile)
-    return image.convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return image
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a broken profile is no reason to lose the photo
-    return converted if converted is not None else image
+def _upright(pixels: UInt8, orientation: int) -> UInt8:
+    """Undoes an EXIF orientation: the stored row 0 and column 0 say where top and left are."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -3,7 +3,8 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from crossfix.encoder import Encoder
@@ -12,17 +13,20 @@ from crossfix.gallery import Gallery
 from crossfix.manifest import write_json_atomic
 from crossfix.sharded_gallery_manifest import is_sharded
 from index_builder.arguments import make_parser
-from index_builder.build import build_gallery
+from index_builder.build import BuildReport, build_gallery
 from index_builder.evaluation.evaluate import evaluate_gallery, read_queries
 from index_builder.forecast import forecast_build
 from index_builder.from_arguments import build_request, update_request
 from index_builder.inspection.inspect_gallery import Inspection, count_sources, summarise_versions
+from index_builder.lifeline import stop_with_stdin
 from index_builder.pieces import roll_back, verify_pieces
 from index_builder.progress_display import ProgressDisplay
+from index_builder.progress_events import ProgressEvents, tell_problem, tell_report
 from index_builder.screens.building import build_screen, plan_screen
 from index_builder.screens.evaluation import evaluate_screen
 from index_builder.screens.looking import inspect_screen, verify_screen, versions_screen
 from index_builder.screens.text import lines
+from index_builder.sources.confinement import confine_gdal
 from index_builder.update import update_gallery
 
 
@@ -31,19 +35,32 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(words)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # it is raised, too
+    told = getattr(arguments, "progress", "human")
+    if getattr(arguments, "within", []):
+        confine_gdal()
+    if getattr(arguments, "stop_with_stdin", False):
+        stop_with_stdin()
     try:
-        print(_VERBS[arguments.verb](arguments))
-    except CrossfixError as problem:
+        said = _VERBS[arguments.verb](arguments)
+        if told == "human":
+            print(said)
+    except (CrossfixError, OSError, KeyboardInterrupt) as problem:
+        if told == "json":
+            tell_problem(problem)
+        return _complain(problem)
+    return 0
+
+
+def _complain(problem: BaseException) -> int:
+    """One line on stderr; gives the exit code."""
+    if isinstance(problem, CrossfixError):
         hint = f" ({problem.hint})" if problem.hint else ""
         print(f"python -m index_builder: {problem}{hint}", file=sys.stderr)
         return 2 if isinstance(problem, InvalidParameter) else 1
-    except OSError as problem:
-        print(f"python -m index_builder: {problem}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("python -m index_builder: interrupted; nothing was made live", file=sys.stderr)
-        return 1
-    return 0
+    interrupted = isinstance(problem, KeyboardInterrupt)
+    reason = "interrupted; nothing was made live" if interrupted else str(problem)
+    print(f"python -m index_builder: {reason}", file=sys.stderr)
+    return 1
 
 
 def _plan(arguments: argparse.Namespace) -> str:
@@ -52,18 +69,24 @@ def _plan(arguments: argparse.Namespace) -> str:
 
 def _build(arguments: argparse.Namespace) -> str:
     request = build_request(arguments, out=arguments.out)
-    with ProgressDisplay() as display:
-        report = build_gallery(request, on_progress=display, step=display.step)
-    per_source = count_sources(report.gallery, report.version)
-    return build_screen(report, request.encoder_dir, per_source)
+    return _follow(arguments, partial(build_gallery, request))
 
 
 def _update(arguments: argparse.Namespace) -> str:
     request = update_request(arguments)
+    return _follow(arguments, partial(update_gallery, request))
+
+
+def _follow(arguments: argparse.Namespace, make: Callable[..., BuildReport]) -> str:
+    """Builds while telling of it; the screen at the end is empty where programs listen."""
+    if arguments.progress == "json":
+        with ProgressEvents() as events:
+            tell_report(make(on_progress=events, step=events.step))
+        return ""
     with ProgressDisplay() as display:
-        report = update_gallery(request, on_progress=display, step=display.step)
+        report = make(on_progress=display, step=display.step)
     per_source = count_sources(report.gallery, report.version)
-    return build_screen(report, request.encoder_dir, per_source)
+    return build_screen(report, arguments.encoder, per_source)
 
 
 def _verify(arguments: argparse.Namespace) -> str:

@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_publishing(build)
     build.add_argument("--shards", type=int, default=1, metavar="N",
                        help="geographic parts for several machines (default 1)")  # fmt: skip
+    _add_started_by_a_program(build)
     _add_update(verbs.add_parser("update", help="change the live version, embed what changed"))
     _add_verify(verbs.add_parser("verify", help="check every file, vector and place of a gallery"))
     _add_inspect(verbs.add_parser("inspect", help="what is in a gallery; map and footprints"))
@@ -130,6 +131,18 @@ def _add_device(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
 
 
+def _add_started_by_a_program(parser: argparse.ArgumentParser) -> None:
+    program = parser.add_argument_group("for programs that start this one")
+    program.add_argument("--progress", choices=("human", "json"), default="human",
+                         help="json: one object a line on stdout, and nothing else there"
+                         )  # fmt: skip
+    program.add_argument("--within", type=Path, action="append", default=[], metavar="DIR",
+                         help="everything that is read must lie in one of these folders, links "
+                         "followed, and nothing comes over a network; repeatable")  # fmt: skip
+    program.add_argument("--stop-with-stdin", action="store_true",
+                         help="end when standard input does")  # fmt: skip
+
+
 def _add_publishing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=int, default=3, metavar="N",
                         help="versions kept, the new one included (default 3)")  # fmt: skip
@@ -141,6 +154,9 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
     change = parser.add_argument_group(
         "changes", "without any, the recorded sources are read again for what has changed"
     )
+    change.add_argument("--changes", type=Path, metavar="YAML",
+                        help="instead of all of the below: add, remove, retire, restore, area, "
+                        "everywhere, index, reread")  # fmt: skip
     change.add_argument("--add-source", action="append", default=[], dest="sources",
                         metavar="LOCATION", help="as --source of build; repeatable")  # fmt: skip
     change.add_argument("--remove-source", action="append", default=[], metavar="NAME",
@@ -157,6 +173,7 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
     _add_search(parser)
     _add_running(parser)
     _add_publishing(parser)
+    _add_started_by_a_program(parser)
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:

@@ -67,7 +67,9 @@ def build_gallery(
     encoder = load_encoder(request)
     request = _with_device(request)
     computed = computed_on(_provider(request, encoder), request.batch_size)
-    with prepared(request.recipe, encoder, computed_on=computed) as preparation:
+    with prepared(
+        request.recipe, encoder, computed_on=computed, within=request.within
+    ) as preparation:
         if not preparation.survey.tiles:
             raise no_tile_wanted()
         if preparation.survey.tiles < request.shards:

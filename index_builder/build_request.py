@@ -9,6 +9,7 @@ from crossfix.gallery_manifest import GalleryManifest
 from index_builder.assembly.changes import UpdateCounts
 from index_builder.embedding.progress import EmbeddingStats
 from index_builder.recipe import GalleryRecipe
+from index_builder.sources.confinement import ANYWHERE, Confinement
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class BuildRequest:
         batch_size: tiles in every run of the encoder on a GPU.
         engine: `local` threads, or `ray` on the cluster at `ray_address` with at most `workers`.
         shards: more than one makes a sharded gallery.
+        within: where all that is read must lie.
     """
 
     encoder_dir: Path
@@ -37,6 +39,7 @@ class BuildRequest:
     ray_address: str = ""
     workers: int = 0
     shards: int = 1
+    within: Confinement = ANYWHERE
 
     def check(self) -> None:
         """Refuses impossible values before any work.

@@ -79,6 +79,7 @@ class BuildRun:
             skip_unreadable=request.skip_unreadable,
             reuse_from=None if self._base is None else self._base.directory.absolute(),
             reread=self._base is not None and self._base.reread,
+            within=request.within,
         )
         parts = iterate_parts(preparation.sources, preparation.recipe)
         engine, encoders = self._choose_engine(task)

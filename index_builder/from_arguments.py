@@ -8,6 +8,7 @@ from typing import Any
 from crossfix.errors import InvalidParameter
 from index_builder.arguments import INDEX_KINDS
 from index_builder.build import BuildRequest
+from index_builder.changes_file import read_changes
 from index_builder.recipe import (
     GalleryRecipe,
     IndexRequest,
@@ -15,6 +16,7 @@ from index_builder.recipe import (
     read_recipe,
     settle_sources,
 )
+from index_builder.sources.confinement import Confinement
 from index_builder.sources.spec import DATE_HINT, SourceSpec, is_iso_date
 from index_builder.update import Changes, UpdateRequest
 
@@ -40,6 +42,7 @@ def build_request(arguments: argparse.Namespace, *, out: Path) -> BuildRequest:
         out=out,
         keep=getattr(arguments, "keep", 3),
         shards=getattr(arguments, "shards", 1),
+        within=_within(arguments),
         **_running(arguments),
     )
 
@@ -50,25 +53,48 @@ def update_request(arguments: argparse.Namespace) -> UpdateRequest:
     Raises:
         InvalidParameter: impossible values, or flags that need another one.
     """
-    if not arguments.sources:
-        _refuse_given(arguments, _OF_A_SOURCE, "goes with --add-source", "name a source to add")
-    changes = Changes(
-        add=tuple(_sources(arguments)),
-        remove=tuple(arguments.remove_source),
-        retire=tuple(read_geometry(path) for path in arguments.retire),
-        restore=arguments.restore,
-        area=None if arguments.area is None else read_geometry(arguments.area),
-        everywhere=arguments.everywhere,
-        index=_index(arguments),
-    )
+    within = _within(arguments)
+    changes, reread = _changes(arguments, within), bool(arguments.reread)
+    if arguments.changes is not None:
+        if changes != Changes() or reread:
+            raise InvalidParameter(
+                "--changes cannot be combined with other changes", hint="write them into the file"
+            )
+        told = read_changes(arguments.changes, within)
+        changes, reread = told.changes, told.reread
     return UpdateRequest(
         encoder_dir=arguments.encoder,
         gallery=arguments.gallery,
         changes=changes,
         keep=arguments.keep,
-        reread=arguments.reread,
+        reread=reread,
+        within=within,
         **_running(arguments),
     )
+
+
+def _changes(arguments: argparse.Namespace, within: Confinement) -> Changes:
+    if not arguments.sources:
+        _refuse_given(arguments, _OF_A_SOURCE, "goes with --add-source", "name a source to add")
+    return Changes(
+        add=tuple(_sources(arguments)),
+        remove=tuple(arguments.remove_source),
+        retire=tuple(read_geometry(path, within) for path in arguments.retire),
+        restore=arguments.restore,
+        area=None if arguments.area is None else read_geometry(arguments.area, within),
+        everywhere=arguments.everywhere,
+        index=_index(arguments),
+    )
+
+
+def _within(arguments: argparse.Namespace) -> Confinement:
+    roots = getattr(arguments, "within", [])
+    if roots and arguments.engine != "local":
+        raise InvalidParameter(
+            "--within goes with --engine local only: other machines have other files",
+            hint="leave one of them out",
+        )
+    return Confinement.of(tuple(roots))
 
 
 def _running(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -90,14 +116,14 @@ def _recipe(arguments: argparse.Namespace) -> GalleryRecipe:
             arguments, tuple(_OF_THE_RECIPE), "cannot be combined with --recipe",
             "write it into the recipe",
         )  # fmt: skip
-        return read_recipe(arguments.recipe)
+        return read_recipe(arguments.recipe, _within(arguments))
     if not arguments.sources:
         raise InvalidParameter("no imagery was named", hint="give --source, or --recipe")
     return GalleryRecipe(
         sources=settle_sources(_sources(arguments), Path.cwd()),
         tile_sizes_m=tuple(arguments.tile_sizes_m or ()),
         overlap=0.5 if arguments.overlap is None else arguments.overlap,
-        area=None if arguments.area is None else read_geometry(arguments.area),
+        area=None if arguments.area is None else read_geometry(arguments.area, _within(arguments)),
         index=_index(arguments) or IndexRequest(),
     )
 

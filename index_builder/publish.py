@@ -1,7 +1,6 @@
 """Making a gallery version live: whole or not at all, one builder at a time."""
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -11,14 +10,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crossfix.errors import GalleryNotFound, PublishError
+from crossfix.errors import PublishError
 from crossfix.gallery import Gallery, current_version, version_directory
-from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
-from crossfix.manifest import fsync_directory, fsync_file, write_json_atomic
-from index_builder.journal import PRUNED_PREFIX, announce, conclude, find_orphan, settle
+from crossfix.gallery_journal import PRUNED_PREFIX, announce, conclude, settle
+from crossfix.gallery_manifest import CURRENT_FILE
+from crossfix.gallery_versions import list_versions, locked, make_live, rollback
+from crossfix.manifest import fsync_directory, fsync_file
+
+__all__ = [
+    "BUILDING_PREFIX",
+    "STEPS",
+    "Staging",
+    "Step",
+    "disk_full_reported",
+    "ignore_step",
+    "list_versions",
+    "locked",
+    "new_version_name",
+    "prune",
+    "publish",
+    "remove_leftovers",
+    "require_space",
+    "rollback",
+    "staging",
+]
 
 BUILDING_PREFIX = ".building-"
-LOCK_FILE = ".lock"
 _FULL_BYTES = 1 << 20  # less free space than this explains a failed write
 _LOG = logging.getLogger("index_builder")
 
@@ -29,40 +46,6 @@ Step = Callable[[str], None]
 
 def ignore_step(_name: str) -> None:
     """The default observer of `STEPS`."""
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Holds the gallery for one writer; the lock goes with the process, however it ends.
-
-    A version or epoch that a killed writer left and that was never live is removed first.
-
-    Raises:
-        PublishError: another process holds it, or the directory cannot be written.
-        GalleryCorrupt: the journal of a killed writer is not valid.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        handle = (root / LOCK_FILE).open("a+", encoding="ascii")
-    except OSError as problem:
-        raise PublishError(
-            f"gallery directory {root} cannot be written: {problem.strerror}",
-            hint="choose another --out or change its permissions",
-        ) from problem
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            handle.seek(0)
-            raise PublishError(
-                f"another process ({handle.read().strip() or 'unknown'}) is writing {root}",
-                hint="wait until it has finished",
-            ) from problem
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()}\n")
-        handle.flush()
-        settle(root)
-        yield
 
 
 @dataclass(frozen=True)
@@ -193,29 +176,12 @@ def publish(
     fsync_directory(target.parent)
     fsync_directory(root)
     step("renamed")
-    write_json_atomic(root / CURRENT_FILE, {"version": version})
+    make_live(root, version)
     step("current_replaced")
     conclude(root)
     removed = prune(root, keep=keep)
     step("pruned")
     return removed
-
-
-def list_versions(root: Path) -> list[str]:
-    """Versions on disk, oldest first; without one that a killed build left before it was live.
-
-    Raises:
-        GalleryCorrupt: the journal of a killed build is not valid.
-    """
-    directory = root / VERSIONS_DIRECTORY
-    if not directory.is_dir():
-        return []
-    orphan = find_orphan(root)
-    return sorted(
-        path.name
-        for path in directory.iterdir()
-        if path.name != orphan and (path / MANIFEST_FILE).is_file()
-    )
 
 
 def prune(root: Path, *, keep: int) -> list[str]:
@@ -229,35 +195,6 @@ def prune(root: Path, *, keep: int) -> list[str]:
         os.rename(version_directory(root, name), grave)
         shutil.rmtree(grave, ignore_errors=True)
     return surplus
-
-
-def rollback(root: Path, to: str | None = None) -> str:
-    """Makes an older version live again, after verifying it; returns its name.
-
-    Args:
-        to: the version; default the newest one older than the live one.
-
-    Raises:
-        GalleryNotFound: no such version.
-        GalleryCorrupt: its files do not match its manifest.
-    """
-    current_version(root)  # nothing is created where there is no gallery
-    with locked(root):
-        live = current_version(root)
-        older = [name for name in list_versions(root) if name < live]
-        if to is None and not older:
-            raise GalleryNotFound(
-                f"{root} has no version older than {live}", hint="name one with --to"
-            )
-        version = to if to is not None else older[-1]
-        if version not in list_versions(root):
-            raise GalleryNotFound(
-                f"{root} has no version {version!r}",
-                hint=f"there are {', '.join(list_versions(root))}",
-            )
-        Gallery.open(root, version=version, verify=True)
-        write_json_atomic(root / CURRENT_FILE, {"version": version})
-    return version
 
 
 def require_space(root: Path, needed_bytes: int) -> None:

@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError, field_validator
 
 from crossfix.errors import InvalidParameter, RecipeError
 from crossfix.gallery_manifest import IndexKind
-from crossfix.manifest import StrictModel
+from crossfix.manifest import ModelT, StrictModel
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.area import Area
 from index_builder.sources.grid.tiling import check_tile_size, stride_share
 from index_builder.sources.opening import name_sources
@@ -95,6 +96,9 @@ class GalleryRecipe(StrictModel):
         return [Area.from_geojson(one) for one in self.retired]
 
 
+_AREAS = ("area", "retired", "retire")
+
+
 class _Loader(yaml.SafeLoader):
     """Reads `2024-05-01` as the text it is."""
 
@@ -105,62 +109,80 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read_recipe(path: Path) -> GalleryRecipe:
+def read_recipe(path: Path, within: Confinement = ANYWHERE) -> GalleryRecipe:
     """Reads a recipe from YAML (or JSON, which is YAML); relative paths count from its folder.
 
     `area` and `retired` may name GeoJSON files instead of holding geometries.
 
+    Args:
+        within: where files that it names must lie.
+
     Raises:
         RecipeError: not YAML, an unknown key or an impossible value; names it.
+        SourceError: a file that it names lies outside.
+    """
+    recipe = read_document(path, GalleryRecipe, what="recipe", within=within)
+    return recipe.model_copy(update={"sources": settle_sources(recipe.sources, path.parent)})
+
+
+def read_document(
+    path: Path, model: type[ModelT], *, what: str, within: Confinement = ANYWHERE
+) -> ModelT:
+    """Reads a YAML file into a model; areas may be names of GeoJSON files.
+
+    Args:
+        what: what messages call it.
+
+    Raises:
+        RecipeError: not YAML, an unknown key or an impossible value; names it.
+        SourceError: a file that it names lies outside.
     """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise RecipeError(
-            f"recipe {path} cannot be read: {' '.join(str(reason).split())}", hint="give YAML"
+            f"{what} {path} cannot be read: {' '.join(str(reason).split())}", hint="give YAML"
         ) from problem
     try:
-        recipe = GalleryRecipe.model_validate(_with_areas_read(value, path.parent))
+        return model.model_validate(_with_areas_read(value, path.parent, within))
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise RecipeError(
-            f"recipe {path} is not valid: {where}: {first['msg']}",
+            f"{what} {path} is not valid: {where}: {first['msg']}",
             hint="docs/galleries.md lists every key",
         ) from problem
     except InvalidParameter as problem:
-        raise RecipeError(f"recipe {path} is not valid: {problem}", hint=problem.hint) from problem
-    return recipe.model_copy(update={"sources": settle_sources(recipe.sources, path.parent)})
+        raise RecipeError(f"{what} {path} is not valid: {problem}", hint=problem.hint) from problem
 
 
-def _with_areas_read(value: Any, folder: Path) -> Any:  # noqa: ANN401 - whatever YAML held
+def _with_areas_read(value: Any, folder: Path, within: Confinement) -> Any:  # noqa: ANN401 - whatever YAML held
     if not isinstance(value, dict):
         return value
-    retired = value.get("retired")
-    read = {
-        "area": _read_if_named(value.get("area"), folder),
-        "retired": [_read_if_named(one, folder) for one in retired]
-        if isinstance(retired, list)
-        else _read_if_named(retired, folder),
+
+    def read(one: Any) -> Any:  # noqa: ANN401
+        return read_geometry(folder / one, within) if isinstance(one, str) else one
+
+    known = {name: value[name] for name in _AREAS if name in value}
+    return value | {
+        name: [read(one) for one in given] if isinstance(given, list) else read(given)
+        for name, given in known.items()
     }
-    return value | {name: geometry for name, geometry in read.items() if name in value}
 
 
-def _read_if_named(value: Any, folder: Path) -> Any:  # noqa: ANN401
-    return read_geometry(folder / value) if isinstance(value, str) else value
-
-
-def read_geometry(path: Path) -> dict[str, Any]:
+def read_geometry(path: Path, within: Confinement = ANYWHERE) -> dict[str, Any]:
     """A GeoJSON file of polygons, checked.
 
     Raises:
         InvalidParameter: not there, not GeoJSON, or something else than polygons.
+        SourceError: it lies outside.
     """
+    within.check(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         Area.from_geojson(value)
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else str(problem)
         raise InvalidParameter(
             f"area {path} cannot be read: {reason}", hint="give a GeoJSON file of polygons"
@@ -169,6 +191,19 @@ def read_geometry(path: Path) -> dict[str, Any]:
         raise InvalidParameter(f"area {path}: {problem}", hint=problem.hint) from problem
     geometry: dict[str, Any] = value
     return geometry
+
+
+def place_sources(sources: Sequence[SourceSpec], folder: Path) -> tuple[SourceSpec, ...]:
+    """Sources with absolute paths; relative ones count from the folder."""
+    return tuple(
+        spec.model_copy(
+            update={
+                "location": _absolute(spec.location, folder),
+                "cache": _absolute(spec.cache, folder) if spec.cache else "",
+            }
+        )
+        for spec in sources
+    )
 
 
 def settle_sources(
@@ -183,15 +218,7 @@ def settle_sources(
         folder: what relative paths count from.
         taken: names of sources that are there already.
     """
-    placed = [
-        spec.model_copy(
-            update={
-                "location": _absolute(spec.location, folder),
-                "cache": _absolute(spec.cache, folder) if spec.cache else "",
-            }
-        )
-        for spec in sources
-    ]
+    placed = place_sources(sources, folder)
     names = name_sources(placed, taken)
     return tuple(
         spec.model_copy(update={"name": name}) for spec, name in zip(placed, names, strict=True)

@@ -14,6 +14,7 @@ from index_builder.build import Base, BuildReport, BuildRequest, build_gallery
 from index_builder.embedding import Progress
 from index_builder.publish import Step, ignore_step
 from index_builder.recipe import GalleryRecipe, IndexRequest, settle_sources
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.spec import SourceSpec
 
 
@@ -62,6 +63,7 @@ class UpdateRequest:
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     workers: int = 0
+    within: Confinement = ANYWHERE
 
 
 def update_gallery(

@@ -1,9 +1,6 @@
-"""From a localization to what is sent: JSON, GeoJSON, Server-Timing."""
+"""From a localization to what is sent: the JSON answer and Server-Timing."""
 
-from typing import Any
 from urllib.parse import quote
-
-import numpy as np
 
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import distance_m
@@ -17,15 +14,24 @@ from service.schemas import (
     StageTimes,
 )
 
+KEPT = "this service keeps the photos sent to it, with their answers"
+
 
 def answer_of(
-    found: Localization, *, request_id: str, root_path: str, total_s: float
+    found: Localization, *, request_id: str, root_path: str, total_s: float, kept: bool = False
 ) -> LocalizeAnswer:
-    """The JSON answer; `root_path` is the prefix a proxy serves us under."""
+    """The JSON answer.
+
+    Args:
+        root_path: the prefix a proxy serves us under.
+        kept: whether the photo is stored; its sender is told.
+    """
     manifest, gallery = found.snapshot.encoder.manifest, found.snapshot.gallery
     warnings = list(found.warnings)
     if found.estimate is None:
         warnings.append("the encoder is not calibrated for this view: no radius, no confidence")
+    if kept:
+        warnings.append(KEPT)
     stages_ms = {stage: round(seconds * 1000, 3) for stage, seconds in found.stage_s.items()}
     return LocalizeAnswer(
         matches=_matches(found, root_path),
@@ -95,39 +101,3 @@ def _estimate(found: Localization) -> Estimate:
 def server_timing(stages: StageTimes) -> str:
     """The Server-Timing header's value (W3C Server Timing; durations in milliseconds)."""
     return ", ".join(f"{name};dur={value:g}" for name, value in stages.model_dump().items())
-
-
-def geojson_of(answer: LocalizeAnswer) -> dict[str, Any]:
-    """A FeatureCollection (RFC 7946): the estimate's point, then the tiles' footprints."""
-    estimate = answer.estimate
-    point = {"type": "Point", "coordinates": [estimate.lon, estimate.lat]}
-    features = [
-        _feature(point, {"role": "estimate", **estimate.model_dump(exclude={"lat", "lon"})})
-    ]
-    for match in answer.matches:
-        outline = {"type": "Polygon", "coordinates": [_ring(match.bounds)]}
-        properties = {"role": "match", **match.model_dump(exclude={"bounds"})}
-        features.append(_feature(outline, properties))
-    extra = answer.model_dump(exclude={"matches", "estimate"})
-    return {"type": "FeatureCollection", "features": features, **extra}
-
-
-def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "Feature", "geometry": geometry, "properties": properties}
-
-
-def _ring(bounds: BoundsModel) -> list[list[float]]:
-    """Counter-clockwise and closed; a box over the antimeridian runs past 180 degrees east."""
-    west, east = bounds.west, bounds.east
-    east = east + 360.0 if east < west else east
-    corners = np.array(
-        [
-            [west, bounds.south],
-            [east, bounds.south],
-            [east, bounds.north],
-            [west, bounds.north],
-            [west, bounds.south],
-        ]
-    )
-    ring: list[list[float]] = corners.tolist()
-    return ring

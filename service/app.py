@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 
 from crossfix.errors import CrossfixError
@@ -19,14 +19,44 @@ from service import (
     routes_localize,
     routes_map,
 )
+from service.access import BEARER, KEY_HEADER
+from service.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.error_answers import install_handlers
-from service.middleware import BodyLimit, RequestContext
+from service.middleware import CrossOrigin, RequestContext
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 from service.settings import Settings
 from service.snapshot import Snapshot
+from service.tracing import NO_OTHER_TELEMETRY, TraceRequests
+from service.version import service_version
 
-# Room for a multipart body's boundaries and part headers around a photo of the full size.
-MULTIPART_OVERHEAD_BYTES = 16_384
+DENIED: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorAnswer, "description": "An API key is needed, or the one sent is wrong."},
+    403: {"model": ErrorAnswer, "description": "The API key, or its lack, does not allow this."},
+}
+OPEN_ROUTERS: tuple[APIRouter, ...] = (page.router, api_docs.router)
+GUARDED_ROUTERS: tuple[APIRouter, ...] = (
+    routes_localize.router,
+    routes_batch.router,
+    routes_gallery.router,
+    routes_map.router,
+    routes_activate.router,
+    routes_jobs.router,
+)
+
+
+class Service(FastAPI):
+    """FastAPI whose document says that keys are needed only where there is a keys file."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        made_before = self.openapi_schema is not None
+        document = super().openapi()
+        if not made_before:
+            for operation in _operations(document):
+                if "security" in operation:
+                    operation["security"] = [{}, {BEARER: []}, {KEY_HEADER: []}]
+        return document
 
 
 def create_app(
@@ -39,17 +69,20 @@ def create_app(
 
     Args:
         on_failed_start: called, in the event loop, when loading fails.
+
+    Raises:
+        CrossfixError: the settings cannot be served; see :class:`Runtime`.
     """
     runtime = Runtime(settings, snapshot=snapshot, on_failed_start=on_failed_start)
     runtime.metrics.build_info.labels(service_version()).set(1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        runtime.start()
+        await runtime.start()
         yield
         await runtime.stop()
 
-    app = FastAPI(
+    app = Service(
         title="Crossfix",
         version=service_version(),
         lifespan=lifespan,
@@ -57,31 +90,43 @@ def create_app(
         "geo-tagged satellite tiles.",
         docs_url=None,
         redoc_url=None,  # both load scripts from elsewhere
-        middleware=[
-            Middleware(RequestContext, metrics=runtime.metrics),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes + MULTIPART_OVERHEAD_BYTES),
-        ],
+        redirect_slashes=False,  # redirects would name whatever host the caller made up
+        middleware=_middleware(settings, runtime),
+        telemetry=NO_OTHER_TELEMETRY,
     )
     app.state.runtime = runtime
     install_handlers(app)
-    for module in (
-        routes_localize,
-        routes_batch,
-        routes_gallery,
-        routes_map,
-        routes_activate,
-        routes_jobs,
-        routes_health,
-        page,
-        api_docs,
-    ):
-        app.include_router(module.router)
+    for router in GUARDED_ROUTERS:
+        app.include_router(router, responses=DENIED)
+    app.include_router(routes_health.router)
+    for router in OPEN_ROUTERS:
+        app.include_router(router)
+    routers = (*GUARDED_ROUTERS, routes_health.router, *OPEN_ROUTERS)
+    app.state.all_routes = [route for router in routers for route in router.routes]
     return app
 
 
-def service_version() -> str:
-    """The installed distribution's version, or `unknown` from a bare checkout."""
-    try:
-        return version("crossfix")
-    except PackageNotFoundError:
-        return "unknown"
+def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
+    """Outermost first."""
+    needs_key = settings.keys is not None and settings.localize_key
+    photo_bytes = {
+        "/localize": settings.max_body_bytes + MULTIPART_OVERHEAD_BYTES,
+        "/localize/batch": settings.max_batch_body_bytes + MULTIPART_OVERHEAD_BYTES,
+    }
+    layers = [
+        Middleware(RequestContext, metrics=runtime.metrics, private=needs_key),
+        Middleware(TraceRequests, tracing=runtime.tracing),
+    ]
+    if settings.cors_origins:
+        layers.append(Middleware(CrossOrigin, origins=settings.cors_origins))
+    layers.append(Middleware(BodyLimit, max_bytes=photo_bytes, upload_s=settings.upload_s))
+    return layers
+
+
+def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        operation
+        for path in document["paths"].values()
+        for operation in path.values()
+        if isinstance(operation, dict)
+    ]

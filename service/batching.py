@@ -1,25 +1,25 @@
-"""An asyncio stage with a bounded queue: the encoder's micro-batcher, and the decode/search pools.
+"""An asyncio stage with a bounded queue: micro-batches on a fixed number of workers.
 
 No batch ever waits to fill: an idle worker starts at once, and while all workers are busy the
 next batch forms by itself in the queue. Queued work whose deadline passed or whose caller left
-is dropped before it costs anything.
+is dropped before it costs anything. Who would wait too long is refused at once: see
+:mod:`service.waiting`.
 """
 
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from service.errors import DeadlineExceeded, Overloaded
+from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.waiting import STANDING_S, Forecast
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-
-EWMA_WEIGHT = 0.2  # of the newest batch in the moving average of batch times
 
 
 class BatchObserver(Protocol):
@@ -40,11 +40,22 @@ class BatchObserver(Protocol):
 
 @dataclass(frozen=True)
 class Served(Generic[ResultT]):
-    """A result and where its time went."""
+    """A result and where its time went; times on the batcher's clock."""
 
     result: ResultT
-    queue_s: float
-    run_s: float
+    queued_at: float
+    started_at: float
+    ended_at: float
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds it waited for a worker."""
+        return self.started_at - self.queued_at
+
+    @property
+    def run_s(self) -> float:
+        """Seconds its batch ran."""
+        return self.ended_at - self.started_at
 
 
 @dataclass(eq=False)
@@ -61,150 +72,224 @@ class _Entry(Generic[KeyT, ItemT, ResultT]):
 class MicroBatcher(Generic[KeyT, ItemT, ResultT]):
     """Runs items in batches of equal key on a fixed number of workers.
 
+    A batch that fails is taken apart: its items go back to the head of the queue and each runs
+    alone, on whichever worker is free, so that a bad one fails alone. Their deadlines still count.
+
     Args:
-        run: computes one batch, one result per item, in order.
+        run: starts one batch; its future holds one result per item, in order.
         max_batch: items per batch at most.
         workers: batches running at once.
-        queue_limit: waiting items at most; one more is refused.
+        queue_limit: waiting items at most; one more is refused. Items of a failed batch come back
+            even to a full queue.
+        standing_s: how long anybody may wait in a queue that does not empty.
         clock: monotonic seconds; deadlines are on this clock.
     """
 
     def __init__(
         self,
-        run: Callable[[KeyT, list[ItemT]], Awaitable[Sequence[ResultT]]],
+        run: Callable[[KeyT, list[ItemT]], "asyncio.Future[Sequence[ResultT]]"],
         *,
         name: str,
         max_batch: int = 1,
         workers: int = 1,
         queue_limit: int,
         observer: BatchObserver,
+        standing_s: float = STANDING_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
         self._name = name
         self._max_batch = max_batch
-        self._idle_workers = self._workers = workers
+        self._workers = workers
         self._queue_limit = queue_limit
         self._observer = observer
         self._clock = clock
+        self._forecast = Forecast(workers, clock, standing_s=standing_s)
         self._queue: deque[_Entry[KeyT, ItemT, ResultT]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
-        self._batch_s = 0.0
+        self._alone: deque[_Entry[KeyT, ItemT, ResultT]] = deque()
+        self._waiting: Counter[KeyT] = Counter()  # how many of `_queue` have this key
+        self._running: set[asyncio.Future[Sequence[ResultT]]] = set()
+        self._is_closed = False
 
     async def submit(self, key: KeyT, item: ItemT, *, deadline: float) -> Served[ResultT]:
         """Queues one item and waits for its result.
 
         Raises:
-            Overloaded: the queue is full, or the wait would outlast the deadline.
+            Overloaded: the queue is full, or the wait would be too long.
             DeadlineExceeded: the deadline passed while queued.
+            NotReady: the batcher was closed.
             Exception: whatever `run` raised for this item alone.
         """
-        self._refuse_hopeless(deadline)
+        self.require_room(key, deadline=deadline)
         entry: _Entry[KeyT, ItemT, ResultT] = _Entry(key, item, deadline, self._clock())
         self._queue.append(entry)
-        self._observer.queue_changed(len(self._queue))
-        # Not now but in the next turn of the loop: items that arrive together share a batch.
-        asyncio.get_running_loop().call_soon(self._start_batches)
+        self._waiting[key] += 1
+        if self._max_batch == 1:
+            self._start_batches()
+        else:
+            # In the next turn of the loop: items that arrive together share a batch.
+            asyncio.get_running_loop().call_soon(self._start_batches)
+            self._show_depth()
         try:
             return await entry.future
         except asyncio.CancelledError:
             self._forget(entry)
             raise
 
-    def expected_wait_s(self) -> float:
-        """What one more item would wait, from the moving average of batch times."""
-        if self._idle_workers > 0 and not self._queue:
-            return 0.0
-        batches_ahead = math.ceil((len(self._queue) + 1) / self._max_batch)
-        return batches_ahead * self._batch_s / self._workers
+    def expected_wait_s(self, key: KeyT | None = None) -> float:
+        """What one more item (of this key) would wait; 0 where it would start at once."""
+        runs = len(self._alone)
+        for other, count in self._waiting.items():
+            runs += count // self._max_batch if other == key else self._batches(count)
+        return self._forecast.wait_s(runs)
 
-    def _refuse_hopeless(self, deadline: float) -> None:
-        wait_s = self.expected_wait_s()
-        if len(self._queue) >= self._queue_limit:
+    def _batches(self, items: int) -> int:
+        return math.ceil(items / self._max_batch)
+
+    def require_room(self, key: KeyT | None = None, *, deadline: float) -> None:
+        """Refuses a newcomer for whom there is no place or no time.
+
+        Raises:
+            Overloaded: the queue is full, or the wait would be too long.
+            NotReady: the batcher was closed.
+        """
+        if self._is_closed:
+            raise NotReady("the service is stopping", hint="ask another replica")
+        wait_s, depth = self.expected_wait_s(key), self._depth()
+        longest_s = self._forecast.longest_wait_s(deadline, is_calm=wait_s <= 0)
+        if depth >= self._queue_limit:
             raise Overloaded(
-                f"{len(self._queue)} photos already wait for {self._name}",
+                f"{depth} photos already wait for {self._name}",
                 reason=f"{self._name}_queue_full",
                 retry_after_s=wait_s,
             )
-        if wait_s > 0 and self._clock() + wait_s > deadline:
+        if 0 < wait_s > longest_s:
             raise Overloaded(
-                f"the wait for {self._name} would outlast the deadline",
+                f"the wait for {self._name} would be too long",
                 reason=f"{self._name}_wait_too_long",
                 retry_after_s=wait_s,
             )
 
+    def _depth(self) -> int:
+        return len(self._queue) + len(self._alone)
+
+    def _show_depth(self) -> None:
+        self._observer.queue_changed(self._depth())
+
     def _forget(self, entry: _Entry[KeyT, ItemT, ResultT]) -> None:
-        if entry in self._queue:
+        """Drops an item whose caller left, or gave up at its deadline."""
+        if entry.future.done() and not entry.future.cancelled():
+            entry.future.exception()  # asked for, or asyncio complains that nobody did
+        if entry in self._alone:
+            self._alone.remove(entry)
+        elif entry in self._queue:
             self._queue.remove(entry)
+            self._note_left_queue(entry)
+        else:
+            return  # it runs: nothing can stop it, and nobody waits for its result
+        if entry.deadline <= self._clock():
+            self._observer.expired()
+        else:
             self._observer.cancelled()
-            self._observer.queue_changed(len(self._queue))
+        self._show_depth()
+
+    def _note_left_queue(self, entry: _Entry[KeyT, ItemT, ResultT]) -> None:
+        self._waiting[entry.key] -= 1
+        if not self._waiting[entry.key]:
+            del self._waiting[entry.key]  # keys hold snapshots, which must not outlive their use
 
     def _start_batches(self) -> None:
-        while self._idle_workers > 0:
+        while len(self._running) < self._workers and not self._is_closed:
             batch = self._next_batch()
             if not batch:
-                return
-            self._idle_workers -= 1
-            task = asyncio.get_running_loop().create_task(self._run_batch(batch))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+                break
+            self._start(batch)
+        self._show_depth()
 
     def _next_batch(self) -> list[_Entry[KeyT, ItemT, ResultT]]:
-        """The oldest live item and those of its key, in order; expired items are dropped."""
+        """An item to be run alone, or the oldest and those of its key; expired ones are dropped."""
         now = self._clock()
+        while self._alone:
+            entry = self._alone.popleft()
+            if self._is_wanted(entry, now):
+                return [entry]
         batch: list[_Entry[KeyT, ItemT, ResultT]] = []
         others: deque[_Entry[KeyT, ItemT, ResultT]] = deque()
         while self._queue and len(batch) < self._max_batch:
             entry = self._queue.popleft()
-            if entry.deadline <= now:
-                self._expire(entry)
-            elif batch and entry.key != batch[0].key:
+            if batch and entry.key != batch[0].key:
                 others.append(entry)
-            else:
+                continue
+            self._note_left_queue(entry)
+            if self._is_wanted(entry, now):
                 batch.append(entry)
         self._queue.extendleft(reversed(others))
-        self._observer.queue_changed(len(self._queue))
         return batch
 
-    def _expire(self, entry: _Entry[KeyT, ItemT, ResultT]) -> None:
-        self._observer.expired()
-        if not entry.future.done():
-            entry.future.set_exception(
+    def _is_wanted(self, entry: _Entry[KeyT, ItemT, ResultT], now: float) -> bool:
+        """Whether somebody still waits for it in time; else it is counted, and told."""
+        if entry.deadline <= now:
+            self._observer.expired()
+            _fail(
+                [entry],
                 DeadlineExceeded(
                     f"the photo waited for {self._name} past its deadline",
                     hint="try again later, or raise the deadline",
-                )
+                ),
             )
+            return False
+        if entry.future.done():  # its caller left in this very turn of the loop
+            self._observer.cancelled()
+            return False
+        return True
 
-    async def _run_batch(self, batch: list[_Entry[KeyT, ItemT, ResultT]]) -> None:
-        try:
-            await self._attempt(batch)
-        finally:
-            self._idle_workers += 1
-            self._start_batches()
-
-    async def _attempt(self, batch: list[_Entry[KeyT, ItemT, ResultT]]) -> None:
-        started = self._clock()
+    def _start(self, batch: list[_Entry[KeyT, ItemT, ResultT]]) -> None:
         self._observer.batch_started(len(batch))
         try:
-            results = await self._run(batch[0].key, [entry.item for entry in batch])
+            run = self._run(batch[0].key, [entry.item for entry in batch])
         except Exception as problem:
-            await self._attempt_singly(batch, problem)
+            _fail(batch, problem)
             return
-        run_s = self._clock() - started
-        self._batch_s += (EWMA_WEIGHT if self._batch_s else 1.0) * (run_s - self._batch_s)
-        for entry, result in zip(batch, results, strict=True):
-            if not entry.future.done():
-                entry.future.set_result(Served(result, started - entry.queued_at, run_s))
+        started_at = self._forecast.begin(run)
+        self._running.add(run)
+        run.add_done_callback(lambda done: self._finish(done, batch, started_at))
 
-    async def _attempt_singly(
-        self, batch: list[_Entry[KeyT, ItemT, ResultT]], problem: Exception
+    def _finish(
+        self,
+        run: "asyncio.Future[Sequence[ResultT]]",
+        batch: list[_Entry[KeyT, ItemT, ResultT]],
+        started_at: float,
     ) -> None:
-        """Gives each item of a failed batch its own chance, so that a bad one fails alone."""
-        if len(batch) == 1:
-            if not batch[0].future.done():
-                batch[0].future.set_exception(problem)
-            return
-        for entry in batch:
-            if not entry.future.done():
-                await self._attempt([entry])
+        self._running.discard(run)
+        ended_at = self._forecast.end(run)
+        problem = _stopped() if run.cancelled() else run.exception()
+        if problem is None:
+            for entry, result in zip(batch, run.result(), strict=True):
+                if not entry.future.done():
+                    served = Served(result, entry.queued_at, started_at, ended_at)
+                    entry.future.set_result(served)
+        elif len(batch) == 1 or self._is_closed:
+            _fail(batch, problem)
+        else:
+            self._alone.extend(batch)
+        self._start_batches()
+
+    def close(self) -> None:
+        """Fails what waits and lets go of what runs; nothing is started any more."""
+        self._is_closed = True
+        _fail([*self._alone, *self._queue], _stopped())
+        self._alone.clear()
+        self._queue.clear()
+        self._waiting.clear()
+        for run in list(self._running):
+            run.cancel()
+
+
+def _stopped() -> NotReady:
+    return NotReady("the service is stopping", hint="ask another replica")
+
+
+def _fail(entries: Sequence[_Entry[KeyT, ItemT, ResultT]], problem: BaseException) -> None:
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(problem)

@@ -24,11 +24,16 @@ Written by `python -m service.documents docs`; do not edit.
 """
 
 
-def openapi_text() -> str:
+def openapi_document() -> dict[str, Any]:
     """The OpenAPI document; its version is the API's, not the build's."""
     document = create_app(Settings(encoder=Path("encoder"), gallery=Path("gallery"))).openapi()
     document["info"]["version"] = "1"
-    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+    return document
+
+
+def openapi_text() -> str:
+    """The same as it stands in docs/openapi.json."""
+    return json.dumps(openapi_document(), indent=2, sort_keys=True) + "\n"
 
 
 def settings_text() -> str:

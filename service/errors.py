@@ -136,6 +136,18 @@ class VersionUnusable(CrossfixError):
     code = "version_unusable"
 
 
+class KeysUnusable(CrossfixError):
+    """The file of API keys is missing, open to others or not valid."""
+
+    code = "keys_unusable"
+
+
+class SettingsUnsafe(CrossfixError):
+    """Settings that would open more than was meant, or a folder they name that is not there."""
+
+    code = "settings_unsafe"
+
+
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it but logs and metrics
 
 STATUS_OF: dict[type[CrossfixError], int] = {

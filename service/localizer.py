@@ -4,16 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossfix.estimate import CANDIDATES, Candidates, LocationEstimate, estimate
-from crossfix.gallery import Disc
-from crossfix.images import ImageLimits, decode
+from crossfix.images import decode
+from crossfix.onnx_session import CPU
 from crossfix.preprocess import Prepared, prepare
+from crossfix.prior import Prior
 from crossfix.vector_search import SearchResult
 from crossfix.view import ViewName
 from service.batching import BatchObserver, MicroBatcher
@@ -21,11 +22,20 @@ from service.errors import DeadlineExceeded
 from service.settings import Settings
 from service.snapshot import Snapshot
 
-ResultT = TypeVar("ResultT")
 Float32 = NDArray[np.float32]
-EncodeKey = tuple[Snapshot, ViewName]
+Span = tuple[str, float, float]
 
 STAGES = ("decode", "queue", "encode", "search", "estimate")
+_STAGE_OF = {
+    "decode_queue": "queue",
+    "decode": "decode",
+    "prepare": "encode",
+    "encode_queue": "queue",
+    "encode": "encode",
+    "search_queue": "queue",
+    "search": "search",
+    "estimate": "estimate",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class PhotoQuery:
     data: bytes
     view: ViewName
     k: int
-    prior: Disc | None = None
+    prior: Prior | None = None
     heading_deg: float | None = None
     hfov_deg: float | None = None
 
@@ -49,6 +59,12 @@ class Localization:
         estimate: None when the encoder has no calibration for the view.
         margin: the best score less the second's, whatever k is; None with one tile in reach.
         stage_s: seconds per stage of `STAGES`; preprocessing counts as encode.
+        timeline: (name, start, end) of everything that happened, in order and without gaps, in
+            seconds of `time.monotonic`: decode_queue, decode, prepare, encode_queue, encode,
+            search_queue, search, estimate. On a CPU one worker does all of it, so there is only
+            one wait: encode_queue, which comes first.
+        photo_format: as Pillow names it.
+        photo_px: pixels of the whole photo, however small it was decoded.
     """
 
     snapshot: Snapshot
@@ -58,17 +74,57 @@ class Localization:
     estimate: LocationEstimate | None
     warnings: tuple[str, ...]
     stage_s: dict[str, float]
+    timeline: tuple[Span, ...]
+    photo_format: str
+    photo_px: int
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    prepared: Prepared
-    decode_s: float
-    prepare_s: float
+@dataclass(eq=False)
+class _Work:
+    """One photo on its way; whoever works on it leaves here what the next one needs.
+
+    Attributes:
+        deadline: seconds of `time.monotonic`.
+        is_wanted: False once its caller left.
+    """
+
+    query: PhotoQuery
+    deadline: float
+    is_wanted: bool = True
+    photo_format: str = ""
+    photo_px: int = 0
+    prepared: Prepared | None = None
+    embedding: Float32 | None = None
+    timeline: list[Span] = field(default_factory=list)
+    _since: float = field(default_factory=time.monotonic)
+
+    def mark(self, name: str) -> None:
+        """What happened since the last mark has this name."""
+        now = time.monotonic()
+        self.timeline.append((name, self._since, now))
+        self._since = now
+
+    def require_wanted(self) -> None:
+        """Saves a run of the encoder for nobody.
+
+        Raises:
+            DeadlineExceeded: it is too late, or the caller left and will not hear of it.
+        """
+        if not self.is_wanted or time.monotonic() >= self.deadline:
+            raise DeadlineExceeded(
+                "the photo's deadline passed before it was encoded",
+                hint="try again later, or raise the deadline",
+            )
 
 
 class Localizer:
-    """Runs photos through the four stages, each on its own bounded pool.
+    """Runs photos through the four stages.
+
+    On a CPU with one thread per run, each of the `encode_workers` threads takes a photo from its
+    bytes to its estimate: the only queue is at the door, where it is known best who would wait too
+    long, and no core is given to decoding one photo while another's encoding waits for it.
+    Elsewhere (a GPU, or several threads per run) decode, encode and search have pools of their own,
+    so that the encoder never waits for a decoder and its batches form in the queue before it.
 
     Args:
         provider: the encoder's execution provider; decides batch size and workers.
@@ -80,34 +136,52 @@ class Localizer:
     ) -> None:
         self._limits = settings.image_limits
         self._deadline_s = settings.deadline_s
-        workers = {
-            "decode": settings.decode_workers,
-            "search": settings.search_threads,
-            "encode": settings.encode_workers_for(provider),
-        }
-        self._pools = {
-            name: ThreadPoolExecutor(count, thread_name_prefix=name)
-            for name, count in workers.items()
-        }
+        self._queue_limit = settings.queue_limit
+        self._max_wait_s = settings.max_wait_s
+        self._observers = observers
+        self._pools: list[ThreadPoolExecutor] = []
+        workers, max_batch = settings.encode_workers_for(provider), settings.max_batch_for(provider)
+        if provider == CPU and max_batch == 1 and settings.encode_threads == 1:
+            self._stages = [self._stage("encode", self._do_all, workers)]
+        else:
+            self._stages = [
+                self._stage("decode", self._do_decode, settings.decode_workers),
+                self._stage("encode", _do_encode, workers, max_batch),
+                self._stage("search", _do_search, settings.search_threads),
+            ]
 
-        def stage(
-            name: str, run: Callable[..., Any], max_batch: int = 1
-        ) -> MicroBatcher[Any, Any, Any]:
-            async def run_batch(key: Any, items: list[Any]) -> Sequence[Any]:  # noqa: ANN401
-                return await self._in_pool(name, run, key, items)
+    def _stage(
+        self,
+        name: str,
+        run: Callable[[Snapshot, list[_Work]], Sequence[Any]],
+        workers: int,
+        max_batch: int = 1,
+    ) -> MicroBatcher[Any, _Work, Any]:
+        pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+        self._pools.append(pool)
 
-            return MicroBatcher(
-                run_batch,
-                name=name,
-                max_batch=max_batch,
-                workers=workers[name],
-                queue_limit=settings.queue_limit,
-                observer=observers[name],
-            )
+        def start(key: tuple[Snapshot, ViewName], works: list[_Work]) -> asyncio.Future[Any]:
+            return asyncio.get_running_loop().run_in_executor(pool, run, key[0], works)
 
-        self._decode = stage("decode", self._decode_batch)
-        self._encode = stage("encode", _encode_batch, settings.max_batch_for(provider))
-        self._search = stage("search", _search_batch)
+        return MicroBatcher(
+            start,
+            name=name,
+            max_batch=max_batch,
+            workers=workers,
+            queue_limit=self._queue_limit,
+            observer=self._observers[name],
+            standing_s=self._max_wait_s,
+        )
+
+    def require_room(self) -> None:
+        """Refuses a photo before its body is read, when it would be refused afterwards.
+
+        Raises:
+            Overloaded: a queue is full, or its wait would be too long.
+        """
+        deadline = time.monotonic() + self._deadline_s
+        for stage in self._stages:
+            stage.require_room(deadline=deadline)
 
     async def localize(self, snapshot: Snapshot, query: PhotoQuery) -> Localization:
         """Where the photo was taken.
@@ -115,82 +189,117 @@ class Localizer:
         Raises:
             ImageError: the photo cannot be used.
             InvalidParameter: unknown view, bad field of view, prior outside the gallery.
-            Overloaded: a queue is full, or its wait would outlast the deadline.
+            Overloaded: a queue is full, or its wait would be too long.
             DeadlineExceeded: no answer in `deadline_s`.
+            NotReady: the service is stopping.
         """
+        snapshot.encoder.view(query.view)  # an unknown view must not cost a decode
+        self.require_room()
+        work = _Work(query, time.monotonic() + self._deadline_s)
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._localize(snapshot, query, time.monotonic() + self._deadline_s)
+                return await self._work_on(snapshot, work)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"no answer within {self._deadline_s:g} s",
                 hint="try again later, or raise the deadline",
             ) from None
+        finally:
+            work.is_wanted = False
 
-    async def _localize(
-        self, snapshot: Snapshot, query: PhotoQuery, deadline: float
-    ) -> Localization:
-        snapshot.encoder.view(query.view)  # an unknown view must not cost a decode
-        decoded = await self._decode.submit(snapshot, query, deadline=deadline)
-        photo: _Decoded = decoded.result
-        encoded = await self._encode.submit(
-            (snapshot, query.view), photo.prepared.tensor, deadline=deadline
-        )
-        searched = await self._search.submit(snapshot, (encoded.result, query), deadline=deadline)
-        found: SearchResult = searched.result
-        started = time.perf_counter()
-        place = estimate_place(snapshot, found, query.view)
-        scores = found.scores[0]
-        return Localization(
-            snapshot=snapshot,
-            rows=found.rows[0, : query.k],
-            scores=scores[: query.k],
-            margin=float(scores[0] - scores[1]) if len(scores) > 1 else None,
-            estimate=place,
-            warnings=photo.prepared.warnings,
-            stage_s={
-                "decode": photo.decode_s,
-                "queue": decoded.queue_s + encoded.queue_s + searched.queue_s,
-                "encode": photo.prepare_s + encoded.run_s,
-                "search": searched.run_s,
-                "estimate": time.perf_counter() - started,
-            },
-        )
+    async def _work_on(self, snapshot: Snapshot, work: _Work) -> Localization:
+        key = (snapshot, work.query.view)
+        for stage in self._stages:
+            served = await stage.submit(key, work, deadline=work.deadline)
+        found: Localization = served.result
+        return found
 
-    async def _in_pool(self, name: str, run: Callable[..., ResultT], *arguments: Any) -> ResultT:  # noqa: ANN401
-        return await asyncio.get_running_loop().run_in_executor(self._pools[name], run, *arguments)
+    def _do_all(self, snapshot: Snapshot, works: list[_Work]) -> list[Localization]:
+        """Each photo from its bytes to its estimate, in this thread."""
+        for work in works:
+            work.mark("encode_queue")
+            self._prepare(snapshot, work)
+            work.require_wanted()
+        _encode(snapshot, works)
+        return [_search(snapshot, work) for work in works]
 
-    def _decode_batch(self, snapshot: Snapshot, queries: list[PhotoQuery]) -> list[_Decoded]:
-        return [decode_and_prepare(snapshot, query, self._limits) for query in queries]
+    def _do_decode(self, snapshot: Snapshot, works: list[_Work]) -> list[None]:
+        for work in works:
+            work.mark("decode_queue")
+            self._prepare(snapshot, work)
+        return [None] * len(works)
+
+    def _prepare(self, snapshot: Snapshot, work: _Work) -> None:
+        """Bytes to the encoder's input; JPEGs are decoded no larger than the view needs."""
+        query, view = work.query, snapshot.encoder.view(work.query.view)
+        photo = decode(query.data, limits=self._limits, target_px=view.decode_px)
+        work.mark("decode")
+        work.photo_format = photo.format
+        work.photo_px = photo.full_width_px * photo.full_height_px
+        work.prepared = prepare(photo, view, heading_deg=query.heading_deg, hfov_deg=query.hfov_deg)
+        work.mark("prepare")
 
     def close(self) -> None:
-        """Ends the pools' threads once they are idle."""
-        for pool in self._pools.values():
+        """Fails what waits and ends the pools' threads once they are idle."""
+        for stage in self._stages:
+            stage.close()
+        for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decode_and_prepare(snapshot: Snapshot, query: PhotoQuery, limits: ImageLimits) -> _Decoded:
-    """Bytes to the encoder's input; JPEGs are decoded no larger than the view needs."""
-    view = snapshot.encoder.view(query.view)
-    started = time.perf_counter()
-    photo = decode(query.data, limits=limits, target_px=view.decode_px)
-    decoded = time.perf_counter()
-    prepared = prepare(photo, view, heading_deg=query.heading_deg, hfov_deg=query.hfov_deg)
-    return _Decoded(prepared, decoded - started, time.perf_counter() - decoded)
+def _do_encode(snapshot: Snapshot, works: list[_Work]) -> list[None]:
+    for work in works:
+        work.mark("encode_queue")
+    _encode(snapshot, works)
+    return [None] * len(works)
 
 
-def _encode_batch(key: EncodeKey, tensors: list[Float32]) -> list[Float32]:
-    snapshot, view = key
-    return list(snapshot.encoder.encode(np.stack(tensors), view))
+def _do_search(snapshot: Snapshot, works: list[_Work]) -> list[Localization]:
+    for work in works:
+        work.mark("search_queue")
+    return [_search(snapshot, work) for work in works]
 
 
-def _search_batch(
-    snapshot: Snapshot, items: list[tuple[Float32, PhotoQuery]]
-) -> list[SearchResult]:
-    return [
-        snapshot.gallery.search(embedding[None], max(query.k, CANDIDATES), prior=query.prior)
-        for embedding, query in items
-    ]
+def _encode(snapshot: Snapshot, works: list[_Work]) -> None:
+    tensors = [work.prepared.tensor for work in works if work.prepared is not None]
+    batch = tensors[0][None] if len(tensors) == 1 else np.stack(tensors)  # a view, or a copy
+    for work, embedding in zip(
+        works, snapshot.encoder.encode(batch, works[0].query.view), strict=True
+    ):
+        work.embedding = embedding
+        work.mark("encode")
+
+
+def _search(snapshot: Snapshot, work: _Work) -> Localization:
+    query = work.query
+    if work.embedding is None or work.prepared is None:
+        raise ValueError("a photo is searched for after it was encoded")
+    found = snapshot.gallery.search(
+        work.embedding[None], max(query.k, CANDIDATES), prior=query.prior
+    )
+    work.mark("search")
+    place = estimate_place(snapshot, found, query.view)
+    work.mark("estimate")
+    scores = found.scores[0]
+    return Localization(
+        snapshot=snapshot,
+        rows=found.rows[0, : query.k],
+        scores=scores[: query.k],
+        margin=float(scores[0] - scores[1]) if len(scores) > 1 else None,
+        estimate=place,
+        warnings=work.prepared.warnings,
+        stage_s=_stage_seconds(work.timeline),
+        timeline=tuple(work.timeline),
+        photo_format=work.photo_format,
+        photo_px=work.photo_px,
+    )
+
+
+def _stage_seconds(timeline: Sequence[Span]) -> dict[str, float]:
+    seconds = dict.fromkeys(STAGES, 0.0)
+    for name, start, end in timeline:
+        seconds[_STAGE_OF[name]] += end - start
+    return seconds
 
 
 def estimate_place(

@@ -6,15 +6,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from crossfix.gallery import Disc
-from crossfix.geodesy import LonLat
-from service.answers import answer_of, geojson_of, server_timing
-from service.localizer import Localization, PhotoQuery
-from service.photo_body import FIELD, read_photo, run_while_connected
+from service.access import Reader
+from service.answers import answer_of, server_timing
+from service.content_negotiation import preferred_type
+from service.geojson import GEOJSON, geojson_of
+from service.localizer import Localization
+from service.photo_body import FIELD, MULTIPART, read_photo, run_while_connected
+from service.photo_queries import photo_query, with_form_fields
 from service.runtime import Runtime
 from service.schemas import ErrorAnswer, LocalizeAnswer, LocalizeQuery
 
-GEOJSON = "application/geo+json"
+JSON = "application/json"
 router = APIRouter()
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -23,19 +25,23 @@ _FORM = {
         "type": "object",
         "required": [FIELD],
         "properties": {FIELD: {"type": "string", "format": "binary"}},
+        "description": "The parameters may stand here as well, as text fields of the same names.",
     }
 }
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The photo: JPEG, PNG, WebP or TIFF. A raw body costs the server the least.",
+        "description": "The photo: JPEG, PNG, WebP, TIFF or HEIC, told by its content. A raw body "
+        "costs the server the least. Of a file with several images the first, or the one named "
+        "primary, counts; places in its metadata are never read.",
         "content": {
             "image/jpeg": _BINARY,
             "image/png": _BINARY,
             "image/webp": _BINARY,
             "image/tiff": _BINARY,
+            "image/heic": _BINARY,
             "application/octet-stream": _BINARY,
-            "multipart/form-data": _FORM,
+            MULTIPART: _FORM,
         },
     }
 }
@@ -43,10 +49,13 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
         400: "Empty or malformed body.",
+        401: "No API key, or one that is not known.",
+        403: "The key may not do this.",
         408: "The body arrived too slowly.",
         413: "Too many bytes or pixels.",
         415: "Not an image of an accepted format.",
         422: "Damaged image, or a parameter that is out of range, incomplete or unknown.",
+        429: "More photos than the caller may send; see Retry-After.",
         503: "Overloaded or not ready; see Retry-After.",
         504: "No answer in time.",
     }.items()
@@ -59,49 +68,56 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     openapi_extra=REQUEST_BODY,
     responses={
         200: {
-            "description": f"Accept: {GEOJSON} answers a FeatureCollection.",
+            "description": f"Accept: {GEOJSON} answers a FeatureCollection: the estimate's point, "
+            "a polygon of its radius, the tiles' footprints; `role` tells them apart.",
             "content": {GEOJSON: {"schema": {"type": "object"}}},
         },
         **FAILURES,
     },
 )
-async def localize(request: Request, query: Annotated[LocalizeQuery, Query()]) -> Response:
+async def localize(
+    request: Request, caller: Reader, query: Annotated[LocalizeQuery, Query()]
+) -> Response:
     """Where was this photo taken? Ranked tiles, coordinates, radius and confidence."""
     runtime: Runtime = request.app.state.runtime
+    runtime.rate_limit.take(caller.rate_key)
     with runtime.admitted():
-        data = await read_photo(request, runtime.settings)
+        form = await read_photo(request, runtime.settings)
+        data = form.photos[0].data
         runtime.metrics.body_bytes.observe(len(data))
         started = time.perf_counter()
-        photo = _photo_query(query, data, runtime.settings.default_k)
+        query = with_form_fields(query, form.fields)
+        photo = photo_query(query, data, runtime.settings.default_k)
         found = await run_while_connected(
             request, runtime.localizer.localize(runtime.holder.current(), photo)
         )
     runtime.metrics.observe_answer(found, query.view, photo.prior is not None)
+    runtime.tracing.stages(found.timeline)
     request.state.log = _log_fields(found, len(data))
+    kept = runtime.kept_images
     answer = answer_of(
         found,
         request_id=request.state.request_id,
         root_path=request.scope.get("root_path", ""),
         total_s=time.perf_counter() - started,
+        kept=kept is not None,
     )
-    headers = {"Server-Timing": server_timing(answer.stage_ms), "Cache-Control": "no-store"}
-    if GEOJSON in request.headers.get("accept", ""):
+    text = answer.model_dump_json()
+    if kept is not None:
+        kept.keep(data, text, answer.request_id)
+    headers = {
+        "Server-Timing": server_timing(answer.stage_ms),
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    if wants_geojson(request):
         return JSONResponse(geojson_of(answer), media_type=GEOJSON, headers=headers)
-    return Response(answer.model_dump_json(), media_type="application/json", headers=headers)
+    return Response(text, media_type=JSON, headers=headers)
 
 
-def _photo_query(query: LocalizeQuery, data: bytes, default_k: int) -> PhotoQuery:
-    prior = None
-    if query.lat is not None and query.lon is not None and query.radius_m is not None:
-        prior = Disc(centre=LonLat(lon=query.lon, lat=query.lat), radius_m=query.radius_m)
-    return PhotoQuery(
-        data=data,
-        view=query.view,
-        k=query.k or default_k,
-        prior=prior,
-        heading_deg=query.heading_deg,
-        hfov_deg=query.hfov_deg,
-    )
+def wants_geojson(request: Request) -> bool:
+    """Whether the client prefers GeoJSON to plain JSON."""
+    return preferred_type(request.headers.get("accept", ""), (JSON, GEOJSON)) == GEOJSON
 
 
 def _log_fields(found: Localization, size_bytes: int) -> dict[str, Any]:

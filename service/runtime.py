@@ -1,24 +1,43 @@
-"""What one app holds while it lives: settings, metrics, the live snapshot, the localizer."""
+"""What one app holds while it lives: settings, metrics, keys, the live snapshot, the localizer."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from crossfix.errors import CrossfixError
 from service.errors import NotReady, Overloaded
+from service.jobs import Jobs
+from service.kept_images import KeptImages
+from service.key_ring import KeyRing
 from service.localizer import Localizer
 from service.log import EVENTS
-from service.metrics import POOLS, Metrics, PoolMetrics
+from service.loopback import is_loopback
+from service.metrics import POOLS, Metrics, PoolMetrics, watch_loop_lag
+from service.rate_limit import RateLimit
 from service.settings import Settings
+from service.settings_checks import refuse_unsafe_start
 from service.snapshot import Snapshot, SnapshotHolder
+from service.tracing import Tracing
 
 
 class Runtime:
     """One app's parts and their life.
 
+    Attributes:
+        keys: of the callers; None without a keys file.
+        rate_limit: how many photos each caller may send.
+        jobs: rebuilds of the gallery.
+        kept_images: where photos are kept; None unless that is switched on.
+        draining: whether the service is about to stop, and says so at /readyz.
+
     Args:
         snapshot: an already verified one, or None to load it in the background at start.
         on_failed_start: called when that load fails; the app then stays not ready.
+
+    Raises:
+        KeysUnusable: the keys file cannot be used.
+        SettingsUnsafe: see :func:`refuse_unsafe_start`.
     """
 
     def __init__(
@@ -29,13 +48,23 @@ class Runtime:
         on_failed_start: Callable[[CrossfixError], None] | None,
     ) -> None:
         self.settings = settings
+        self.keys = KeyRing(settings.keys) if settings.keys else None
+        refuse_unsafe_start(settings, self.keys)
         self.metrics = Metrics()
         self.metrics.ready.set_function(lambda: float(self.is_ready))
+        self.tracing = Tracing(settings)
+        self.rate_limit = RateLimit(per_minute=settings.rate_per_minute, burst=settings.rate_burst)
         self.holder = SnapshotHolder(settings, on_change=self._adopt, on_result=self._note_reload)
+        self.jobs = Jobs(
+            settings,
+            metrics=self.metrics,
+            on_published=lambda: self.holder.reload_if_new(at_once=True),
+        )
+        self.kept_images: KeptImages | None = None
         self._given = snapshot
         self._on_failed_start = on_failed_start
         self._localizer: Localizer | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
         self._admitted = 0
         self.draining = False
 
@@ -61,9 +90,10 @@ class Runtime:
 
         Raises:
             NotReady: nothing is loaded yet.
-            Overloaded: `max_in_flight` photos are already here.
+            Overloaded: `max_in_flight` photos are already here, or the wait would be too long.
         """
         self.holder.current()
+        self.localizer.require_room()  # before the body: refusing late costs both sides the upload
         if self._admitted >= self.settings.max_in_flight:
             raise Overloaded(
                 f"{self._admitted} photos are already being worked on",
@@ -76,20 +106,47 @@ class Runtime:
         finally:
             self._admitted -= 1
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Adopts the given snapshot or starts loading one; then watches for new versions."""
+        self._warn_of_an_open_door()
+        settings = self.settings
+        if settings.keep_images is not None:
+            self.kept_images = KeptImages(
+                settings.keep_images, max_bytes=settings.keep_images_bytes, metrics=self.metrics
+            )
         if self._given is not None:
             self.holder.replace(self._given)
-        self._keeper = asyncio.get_running_loop().create_task(self._keep_snapshot())
+        try:
+            await self.jobs.start()
+        except Exception as problem:
+            self._fail_start(problem)
+        self._spawn(self._keep_snapshot())
+        self._spawn(watch_loop_lag(self.metrics))
 
     async def stop(self) -> None:
-        """Ends the watcher and the pools."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        """Ends the watchers, a running rebuild and the pools."""
+        await self.jobs.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.holder.close()
         if self._localizer is not None:
             self._localizer.close()
+        if self.kept_images is not None:
+            await asyncio.to_thread(self.kept_images.close)
+        await asyncio.to_thread(self.tracing.close)
+
+    def reload_now(self) -> None:
+        """Reads the keys file again and looks for a new gallery version, for SIGHUP."""
+        EVENTS.info("reload_asked")
+        if self.keys is not None:
+            self.keys.look_again(at_once=True)
+        self._spawn(self.holder.reload_if_new(at_once=True))
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _keep_snapshot(self) -> None:
         if self.holder.live is None:
@@ -129,6 +186,11 @@ class Runtime:
         )
 
     def _note_reload(self, result: str, sentence: str) -> None:
-        self.metrics.reloads.labels(result).inc()
+        self.metrics.observe_reload(result)
         log = EVENTS.info if result == "ok" else EVENTS.error
         log("reload", extra={"fields": {"result": result, "reason": sentence}})
+
+    def _warn_of_an_open_door(self) -> None:
+        if self.keys is None and not is_loopback(self.settings.host):
+            why = "no keys file: anybody who reaches this address may send photos"
+            EVENTS.warning("open_to_all", extra={"fields": {"reason": why}})

@@ -38,6 +38,15 @@ class LocalizeQuery(BaseModel):
         le=20_100_000,
         description=("Prior: only tiles whose centre lies within this many metres are considered."),
     )
+    area: str | None = Field(
+        default=None,
+        min_length=2,
+        max_length=16_000,
+        description=(
+            "Prior: only tiles whose centre lies inside this GeoJSON Polygon or MultiPolygon "
+            "(longitude first) are considered; instead of lat, lon and radius_m."
+        ),
+    )
     heading_deg: float | None = Field(
         default=None,
         ge=-360,
@@ -49,8 +58,8 @@ class LocalizeQuery(BaseModel):
         ge=10,
         le=360,
         description=(
-            "Horizontal field of view in degrees; 360 is a full panorama. Otherwise EXIF, "
-            "otherwise assumed."
+            "Horizontal field of view in degrees; 360 is a full panorama. Otherwise what the "
+            "photo's EXIF or GPano says, otherwise assumed."
         ),
     )
 
@@ -59,6 +68,8 @@ class LocalizeQuery(BaseModel):
         given = [value is not None for value in (self.lat, self.lon, self.radius_m)]
         if any(given) and not all(given):
             raise ValueError("a prior needs lat, lon and radius_m together")
+        if any(given) and self.area is not None:
+            raise ValueError("a prior is either area, or lat, lon and radius_m")
         return self
 
 
@@ -134,6 +145,41 @@ class LocalizeAnswer(BaseModel):
     request_id: str
 
 
+class ErrorDetail(BaseModel):
+    """Why a request failed."""
+
+    code: str = Field(description="Stable and machine-readable.")
+    message: str
+    hint: str = Field(description="What to do; may be empty.")
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every failure has this shape."""
+
+    error: ErrorDetail
+
+
+class BatchResult(BaseModel):
+    """One photo of a batch: an answer or an error."""
+
+    index: int = Field(description="Place in the request, from 0.")
+    file_name: str = Field(description="As sent; empty where none was.")
+    status: int = Field(description="What /localize would have answered for this photo.")
+    answer: LocalizeAnswer | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchAnswer(BaseModel):
+    """The answer of /localize/batch; all photos were answered from one gallery version."""
+
+    results: list[BatchResult] = Field(description="In the order of the request.")
+    stage_ms: StageTimes = Field(description="Summed over photos, total: of the whole batch.")
+    gallery: GalleryName
+    encoder: EncoderName
+    request_id: str
+
+
 class GalleryInfo(BaseModel):
     """The live gallery version."""
 
@@ -194,18 +240,3 @@ class Alive(BaseModel):
     """What /livez answers."""
 
     status: Literal["alive"] = "alive"
-
-
-class ErrorDetail(BaseModel):
-    """Why a request failed."""
-
-    code: str = Field(description="Stable and machine-readable.")
-    message: str
-    hint: str = Field(description="What to do; may be empty.")
-    request_id: str
-
-
-class ErrorAnswer(BaseModel):
-    """Every failure has this shape."""
-
-    error: ErrorDetail

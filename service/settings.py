@@ -8,13 +8,14 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crossfix.errors import InvalidParameter
 from crossfix.images import ImageLimits
 from crossfix.onnx_session import Device
 from crossfix.variants import Precision
+from service.settings_checks import first_contradiction
 
 CUDA_MAX_BATCH = 16
 Words = Annotated[tuple[str, ...], NoDecode]  # `a,b` in a variable or flag
@@ -63,7 +64,17 @@ class Settings(BaseSettings):
         default=64,
         ge=1,
         le=100_000,
-        description=("Photos waiting for one stage at most; one more is answered 503."),
+        description="Photos waiting for one stage at most; one more is answered 503.",
+    )
+    max_wait_s: float = Field(
+        default=0.1,
+        gt=0,
+        le=600,
+        description=(
+            "How long a photo may wait, in seconds, while there is more to do than can be done; "
+            "others are answered 503 at once. Bursts may wait a second, two runs of the encoder "
+            "always."
+        ),
     )
     max_in_flight: int = Field(
         default=128,
@@ -87,7 +98,11 @@ class Settings(BaseSettings):
         description=("Time for a request body to arrive; then the answer is 408, in seconds."),
     )
     decode_threads: int = Field(
-        default=0, ge=0, le=256, description=("Photos decoded at once; 0 means one per core.")
+        default=0,
+        ge=0,
+        le=256,
+        description="Photos decoded at once; 0 means one per core. Unused on a CPU with one "
+        "thread per run: there each encode worker decodes its own.",
     )
     search_threads: int = Field(default=2, ge=1, le=256, description="Gallery searches at once.")
     max_body_bytes: int = Field(
@@ -256,6 +271,12 @@ class Settings(BaseSettings):
         except InvalidParameter as problem:
             raise ValueError(f"{problem}; {problem.hint}") from None
         return device
+
+    @model_validator(mode="after")
+    def _is_safe_as_a_whole(self) -> "Settings":
+        if problem := first_contradiction(self):
+            raise ValueError(problem)
+        return self
 
     @property
     def image_limits(self) -> ImageLimits:

@@ -1,120 +1,45 @@
-"""What one request sees: encoder and gallery that belong together, loaded, verified, swapped."""
+"""The live snapshot, and what replaces it: a watcher, a signal, a finished rebuild, a person."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-import numpy as np
-
-from crossfix.encoder import Encoder
-from crossfix.errors import CrossfixError, EncoderCorrupt, GalleryCorrupt
-from crossfix.estimate import CANDIDATES
-from crossfix.gallery import Gallery, current_version
-from crossfix.images import Photo
-from crossfix.preprocess import prepare
-from crossfix.view import QUERY_VIEWS
+from crossfix.errors import CrossfixError
+from crossfix.gallery import current_version, version_directory
 from service.errors import NotReady
-from service.log import EVENTS
 from service.settings import Settings
+from service.snapshot_activation import explain, switch_on_disk
+from service.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
+
+__all__ = ["Snapshot", "SnapshotHolder", "load_snapshot", "run_canary"]
 
 LONGEST_BACKOFF_S = 600.0
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """Encoder and gallery of one version; immutable, compared by identity.
-
-    Attributes:
-        loaded_at: Unix time.
-    """
-
-    encoder: Encoder
-    gallery: Gallery
-    version: str
-    loaded_at: float = field(default_factory=time.time)
-
-
-def load_snapshot(settings: Settings) -> Snapshot:
-    """Loads encoder and live gallery version and proves that they work together.
-
-    Raises:
-        EncoderError: missing, corrupt, or not runnable on the device.
-        GalleryError: missing, corrupt, or embedded by another encoder.
-    """
-    encoder = Encoder.load(
-        settings.encoder, device=settings.device, threads=settings.encode_threads
-    )
-    return load_gallery(settings.gallery, encoder)
-
-
-def load_gallery(root: Path, encoder: Encoder) -> Snapshot:
-    """The live gallery version beside an encoder that is already loaded; errors as above."""
-    version = current_version(root)
-    try:
-        gallery = Gallery.open(root, version=version)
-    except (OSError, ValueError) as problem:
-        raise GalleryCorrupt(
-            f"gallery version {version} in {root} cannot be opened", hint="build the gallery again"
-        ) from problem
-    gallery.require_encoder(encoder)
-    snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
-    run_canary(snapshot)
-    _note_fallback(snapshot)
-    return snapshot
-
-
-def _note_fallback(snapshot: Snapshot) -> None:
-    gallery = snapshot.gallery
-    if gallery.index_fallback:
-        fields = {
-            "gallery_version": snapshot.version,
-            "index_in_use": gallery.index_kind,
-            "reason": gallery.index_fallback,
-        }
-        EVENTS.warning("index_fallback", extra={"fields": fields})
-
-
-def run_canary(snapshot: Snapshot) -> None:
-    """One query per view through the whole path: warms it up and proves it.
-
-    Raises:
-        EncoderCorrupt: an embedding is not unit-norm.
-        GalleryCorrupt: a search gives fewer tiles than it must, or scores that are no cosines.
-    """
-    noise = np.random.default_rng(0).integers(0, 256, (256, 512, 3), dtype=np.uint8)
-    for view in QUERY_VIEWS:
-        if view not in snapshot.encoder.manifest.views:
-            continue
-        prepared = prepare(Photo.of(noise), snapshot.encoder.view(view))
-        embedding = snapshot.encoder.encode(prepared.tensor[None], view)
-        if abs(float(np.linalg.norm(embedding)) - 1.0) > 1e-2:
-            raise EncoderCorrupt(
-                f"encoder {snapshot.encoder.manifest.name} gives {view} "
-                "embeddings that are not unit-norm",
-                hint="export it again",
-            )
-        found = snapshot.gallery.search(embedding, CANDIDATES)  # as many as photos are asked with
-        expected = min(CANDIDATES, len(snapshot.gallery))
-        if found.rows.shape != (1, expected) or not np.all(np.abs(found.scores) <= 1.01):
-            raise GalleryCorrupt(
-                f"gallery version {snapshot.version} fails its canary query",
-                hint="build the gallery again",
-            )
-    snapshot.gallery.picture(0)
+ResultT = TypeVar("ResultT")
+FileStates = tuple[tuple[str, int, int], ...]
 
 
 @dataclass
 class _Failure:
+    """A version that was refused.
+
+    Attributes:
+        files: how they were then.
+        seen: how they were when last looked at.
+    """
+
     version: str
     count: int
     retry_at: float
+    files: FileStates
+    seen: FileStates
 
 
 class SnapshotHolder:
-    """The one live snapshot, replaced by one assignment; and the watcher that replaces it.
+    """The one live snapshot, replaced by one assignment; loads happen one at a time.
 
     Args:
         on_change: called with the new snapshot after every replacement.
@@ -136,6 +61,8 @@ class SnapshotHolder:
         self._clock = clock
         self._live: Snapshot | None = None
         self._failure: _Failure | None = None
+        self._turn = asyncio.Lock()
+        self._switches: set[asyncio.Task[Snapshot]] = set()
         # Its own thread: a load of minutes must not take one from the request pools.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="reload")
 
@@ -161,8 +88,8 @@ class SnapshotHolder:
 
     async def load_first(self) -> None:
         """Loads encoder and gallery; errors as in :func:`load_snapshot`."""
-        loop = asyncio.get_running_loop()
-        self.replace(await loop.run_in_executor(self._pool, load_snapshot, self._settings))
+        async with self._turn:
+            self.replace(await self._in_thread(load_snapshot, self._settings))
 
     async def watch(self) -> None:
         """Looks for new versions for ever; never raises, never leaves the old one for a bad one."""
@@ -170,42 +97,129 @@ class SnapshotHolder:
             await asyncio.sleep(self._settings.reload_interval_s)
             await self.reload_if_new()
 
-    async def reload_if_new(self) -> bool:
-        """Swaps to the version CURRENT.json names, if it is another; whether it did."""
-        live, root = self.current(), self._settings.gallery
-        loop, wanted = asyncio.get_running_loop(), "?"
+    async def reload_if_new(self, *, at_once: bool = False) -> bool:
+        """Swaps to the version CURRENT.json names, if it is another; whether it did.
+
+        Never raises: a version that cannot be used is told to `on_result`, and the old one goes on.
+
+        Args:
+            at_once: try a refused version again now, however short ago that was.
+        """
+        async with self._turn:
+            return self._live is not None and await self._reload(self._live, at_once=at_once)
+
+    async def _reload(self, live: Snapshot, *, at_once: bool) -> bool:
+        wanted = "?"
         try:
-            wanted = await loop.run_in_executor(self._pool, current_version, root)
-            if wanted == live.version or self._must_wait(wanted):
+            wanted = await self._in_thread(current_version, self._settings.gallery)
+            if wanted == live.version:
+                self._failure = None
                 return False
-            fresh = await loop.run_in_executor(self._pool, load_gallery, root, live.encoder)
+            if not at_once and await self._must_wait(wanted):
+                return False
+            fresh = await self._in_thread(load_version, self._settings, wanted, live.encoder)
         except Exception as problem:
-            self._note_failure(wanted, problem)
+            await self._note_failure(wanted, problem, at_once=at_once)
             return False
+        self._swap(live, fresh)
+        return True
+
+    async def activate(self, version: str | None) -> Snapshot:
+        """Makes a version live on disk and here, once it is verified; returns it.
+
+        Goes on to its end even when the caller is cancelled.
+
+        Args:
+            version: None for the newest one older than the live one on disk.
+
+        Raises:
+            NotReady: nothing is loaded yet.
+            VersionNotFound: there is no such version.
+            VersionUnusable: it cannot be served, or `CURRENT.json` not be written.
+            JobRunning: another program is writing the gallery.
+        """
+        task = asyncio.get_running_loop().create_task(self._activate(version))
+        self._switches.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    async def _activate(self, version: str | None) -> Snapshot:
+        async with self._turn:
+            live = self.current()
+            try:
+                fresh = await self._in_thread(switch_on_disk, self._settings, live, version)
+            except Exception as problem:
+                self._on_result(
+                    _code_of(problem),
+                    f"gallery version {version or 'before the live one'} was not made live: "
+                    f"{problem}",
+                )
+                answer = explain(problem, version)
+                if answer is problem:
+                    raise
+                raise answer from problem
+            self._swap(live, fresh)
+            return fresh
+
+    def _forget(self, task: asyncio.Task[Snapshot]) -> None:
+        self._switches.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left
+
+    def _swap(self, live: Snapshot, fresh: Snapshot) -> None:
         self._failure = None
         self.replace(fresh)
         self._on_result("ok", f"gallery version {fresh.version} replaced {live.version}")
-        return True
 
-    def _must_wait(self, version: str) -> bool:
+    async def _must_wait(self, version: str) -> bool:
+        """Whether a refused version's pause is not over and nothing has happened to its files.
+
+        Files that changed and then stayed the same between two looks were copied to the end.
+        """
         failure = self._failure
-        return (
-            failure is not None and failure.version == version and self._clock() < failure.retry_at
+        if failure is None or failure.version != version or self._clock() >= failure.retry_at:
+            return False
+        files = await self._in_thread(_look_at, self._settings, version)
+        mended = files not in (failure.files, ()) and files == failure.seen
+        failure.seen = files
+        return not mended
+
+    async def _note_failure(self, version: str, problem: Exception, *, at_once: bool) -> None:
+        """Doubles the pause before this same version is tried again; logs each attempt once."""
+        failure = self._failure if self._failure and self._failure.version == version else None
+        if version == "?" and not at_once and failure and self._clock() < failure.retry_at:
+            return
+        count = failure.count + 1 if failure else 1
+        pause_s = min(self._settings.reload_interval_s * 2 ** min(count, 20), LONGEST_BACKOFF_S)
+        files = await self._in_thread(_look_at, self._settings, version)
+        self._failure = _Failure(version, count, self._clock() + pause_s, files, files)
+        self._on_result(
+            _code_of(problem),
+            f"gallery version {version} was refused, the old one still serves: {problem}",
         )
 
-    def _note_failure(self, version: str, problem: Exception) -> None:
-        """Doubles the pause before this same version is tried again; logs each attempt once."""
-        if version == "?" and self._must_wait(version):
-            return
-        known = self._failure is not None and self._failure.version == version
-        count = self._failure.count + 1 if known and self._failure else 1
-        pause_s = min(self._settings.reload_interval_s * 2 ** min(count, 20), LONGEST_BACKOFF_S)
-        self._failure = _Failure(version, count, self._clock() + pause_s)
-        code = problem.code if isinstance(problem, CrossfixError) else "internal_error"
-        self._on_result(
-            code, f"gallery version {version} was refused, the old one still serves: {problem}"
-        )
+    async def _in_thread(self, run: Callable[..., ResultT], *arguments: Any) -> ResultT:  # noqa: ANN401
+        return await asyncio.get_running_loop().run_in_executor(self._pool, run, *arguments)
 
     def close(self) -> None:
-        """Ends the loading thread."""
+        """Ends the loading thread; what it is loading is dropped."""
+        for task in self._switches:
+            task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _code_of(problem: Exception) -> str:
+    return problem.code if isinstance(problem, CrossfixError) else "internal_error"
+
+
+def _look_at(settings: Settings, version: str) -> FileStates:
+    """(name, size, time of change) of the files that a refused version is made of."""
+    folders: tuple[Path, ...] = (version_directory(settings.gallery, version), settings.encoder)
+    states = []
+    for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+        try:
+            state = path.stat()
+        except OSError:  # it was renamed meanwhile
+            continue
+        states.append((str(path), state.st_size, state.st_mtime_ns))
+    return tuple(sorted(states))

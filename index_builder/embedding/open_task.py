@@ -62,7 +62,9 @@ class OpenTask:
         self.lanes = 1 if on_gpu else task.threads or os.cpu_count() or 1
         self.batch_tiles = batch_tiles(self.encoder.provider, task.batch_size)
         self._owned = (
-            [] if sources is not None else open_sources(task.sources, tile_px=task.tile_px)
+            []
+            if sources is not None
+            else open_sources(task.sources, tile_px=task.tile_px, within=task.within)
         )
         self.sources: Sequence[TileSource] = self._owned if sources is None else sources
         try:

@@ -15,6 +15,7 @@ from index_builder.embedding.open_task import VIEW
 from index_builder.embedding.parts import PartSurvey, iterate_parts, survey_parts
 from index_builder.embedding.pictures import PICTURE_PX
 from index_builder.recipe import GalleryRecipe, settle_sources
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.opening import close_sources, open_sources
 from index_builder.sources.source import TileSource
 
@@ -78,11 +79,18 @@ class Preparation:
 
 
 @contextmanager
-def prepared(recipe: GalleryRecipe, encoder: Encoder, *, computed_on: str) -> Iterator[Preparation]:
+def prepared(
+    recipe: GalleryRecipe,
+    encoder: Encoder,
+    *,
+    computed_on: str,
+    within: Confinement = ANYWHERE,
+) -> Iterator[Preparation]:
     """Opens sources and plans all their tiles once; closes them at the end.
 
     Args:
         computed_on: see `Preparation`.
+        within: where all that is read must lie.
 
     Raises:
         SourceError: a source cannot be opened or planned.
@@ -91,7 +99,7 @@ def prepared(recipe: GalleryRecipe, encoder: Encoder, *, computed_on: str) -> It
     settled = settle_sources(recipe.sources, Path.cwd())
     recipe = recipe.model_copy(update={"sources": settled})
     tile_px = tile_px_of(encoder)
-    sources = open_sources(recipe.sources, tile_px=tile_px)
+    sources = open_sources(recipe.sources, tile_px=tile_px, within=within)
     try:
         yield Preparation(
             recipe=recipe,

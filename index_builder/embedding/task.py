@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.spec import SourceSpec
 
 
@@ -21,6 +22,7 @@ class EmbeddingTask:
         skip_unreadable: leave out tiles that cannot be read, and list them.
         reuse_from: directory of an older version whose unchanged tiles are taken over.
         reread: compare pixels even where a source's fingerprint says that nothing has changed.
+        within: where all that is read must lie.
     """
 
     encoder_dir: Path
@@ -34,3 +36,4 @@ class EmbeddingTask:
     skip_unreadable: bool
     reuse_from: Path | None
     reread: bool = False
+    within: Confinement = ANYWHERE

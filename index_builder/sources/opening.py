@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from crossfix.errors import CrossfixError, SourceError
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.kinds import find_kind, is_pattern
 from index_builder.sources.source import TileSource
 from index_builder.sources.spec import SourceSpec
@@ -13,27 +14,34 @@ from index_builder.sources.spec import SourceSpec
 _USUAL = ("tiles", "images", "imagery", "rasters", "data")  # folders that say nothing by themselves
 
 
-def open_sources(specs: Sequence[SourceSpec], *, tile_px: int) -> list[TileSource]:
+def open_sources(
+    specs: Sequence[SourceSpec], *, tile_px: int, within: Confinement = ANYWHERE
+) -> list[TileSource]:
     """Opens every source.
 
     Args:
         tile_px: the largest side in pixels anyone needs of a tile.
+        within: where all that is read must lie.
 
     Raises:
-        SourceError: a source is missing, cannot be read, or is of no known kind.
+        SourceError: a source is missing, cannot be read, is of no known kind, or lies outside.
     """
     opened: list[TileSource] = []
     try:
         for spec, name in zip(specs, name_sources(specs), strict=True):
-            opened.append(open_source(spec, name=name, tile_px=tile_px))
+            opened.append(open_source(spec, name=name, tile_px=tile_px, within=within))
     except CrossfixError:
         close_sources(opened)
         raise
     return opened
 
 
-def open_source(spec: SourceSpec, *, name: str, tile_px: int) -> TileSource:
+def open_source(
+    spec: SourceSpec, *, name: str, tile_px: int, within: Confinement = ANYWHERE
+) -> TileSource:
     """Opens one source; errors as `open_sources`."""
+    within.refuse_web(spec.location)
+    within.check(Path(spec.location))
     kind = find_kind(spec)
     try:
         # Imported here: whoever has no tile archives need not install what reads them.
@@ -41,20 +49,20 @@ def open_source(spec: SourceSpec, *, name: str, tile_px: int) -> TileSource:
             case "raster":
                 from index_builder.sources.rasters.raster_source import RasterSource
 
-                return RasterSource(spec, name=name, tile_px=tile_px)
+                return RasterSource(spec, name=name, tile_px=tile_px, within=within)
             case "mosaic":
                 from index_builder.sources.rasters.mosaic_source import MosaicSource
 
-                return MosaicSource(spec, name=name, tile_px=tile_px)
+                return MosaicSource(spec, name=name, tile_px=tile_px, within=within)
             case "table":
                 from index_builder.sources.tables.table_source import TableSource
 
-                return TableSource(spec, name=name, tile_px=tile_px)
+                return TableSource(spec, name=name, tile_px=tile_px, within=within)
             case _:
                 from index_builder.sources.tile_sets.tile_set_opening import open_tile_set
 
                 told = spec.model_copy(update={"kind": kind})
-                return open_tile_set(told, name=name, tile_px=tile_px)
+                return open_tile_set(told, name=name, tile_px=tile_px, within=within)
     except ImportError as problem:
         raise SourceError(
             f"sources of kind {kind} need the Python package {problem.name}",

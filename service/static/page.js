@@ -1,133 +1,241 @@
-"use strict";
+// The page's one piece of memory, and who is told of what.
+
+import { clearAnswer, heatMatch, say, selectMatch, showAnswer, watchList } from "./answer.js";
+import { Failure, key, localize, read } from "./ask.js";
+import { createMap } from "./map.js";
+import { watchPhoto } from "./photo.js";
+import { readPrior, roundRadius, watchPrior } from "./prior.js";
+import { credits, sentence, spokenAnswer } from "./words.js";
+
 const by = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
-let photo = null;
+const form = by("ask");
+const LOADING_RETRY_MS = 2000;
+const state = { info: null, gallery: null, photo: null, answer: null, asking: null, waitUntil: 0 };
 
-function element(name, text, attributes = {}) {
-  const node = document.createElement(name);
-  node.textContent = text;
-  return Object.assign(node, attributes);
-}
+const map = createMap(by("map"), {
+  place: (place) => prior.setCentre(place),
+  priorMoved: (place) => prior.setCentre(place),
+  select: (rank) => select(rank, { reveal: true }),
+  hover: heatMatch,
+});
+const prior = watchPrior(form, map, { onChange: inputsChanged, usualRadiusM });
 
-function drawing(name, attributes) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-}
-
-function choose(file) {
-  if (!file) return;
-  photo = file;
-  URL.revokeObjectURL(by("preview").src);
-  by("preview").src = URL.createObjectURL(file);
-  by("preview").hidden = false;
-  by("invitation").textContent = `${file.name} (${(file.size / 1e6).toFixed(2)} MB)`;
-  by("go").disabled = false;
-}
-
-function say(text, failed = false) {
-  by("message").textContent = text;
-  by("message").hidden = !text;
-  by("message").classList.toggle("failed", failed);
-}
-
-async function ask(event) {
+watchPhoto({ limits: () => state.info?.limits, onChoose: choosePhoto });
+watchList();
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const parameters = new URLSearchParams();
-  for (const [name, value] of new FormData(by("ask"))) if (value !== "") parameters.set(name, value);
-  by("go").disabled = true;
-  by("result").hidden = true;
-  say("Looking …");
+  if (state.asking) state.asking.abort();
+  else if (!by("go").disabled) ask();
+});
+form.addEventListener("change", () => {
+  showDirection();
+  inputsChanged();
+});
+by("key-form").addEventListener("submit", useKey);
+by("forget").addEventListener("click", () => {
+  key.forget();
+  location.reload();
+});
+new ResizeObserver(() => map.resized()).observe(by("map"));
+start();
+
+async function start() {
   try {
-    const response = await fetch(`localize?${parameters}`, {
-      method: "POST", body: photo, headers: { "Content-Type": "application/octet-stream" } });
-    const answer = await response.json();
-    if (response.ok) show(answer);
-    else say([answer.error.message, answer.error.hint].filter(Boolean).join(": "), true);
-  } catch {
-    say("The service cannot be reached.", true);
-  } finally {
-    by("go").disabled = false;
+    state.info = await read("page.json");
+    describeService();
+    if (state.info.needs_key && !key.get()) askForKey();
+    else await loadGallery();
+  } catch (problem) {
+    if (problem.status === 401 || problem.status === 403) askForKey(problem);
+    else if (problem.status === 503) waitForGallery(problem);
+    else showFailure(problem);
   }
 }
 
-function show(answer) {
-  say("");
-  by("result").hidden = false;
-  showEstimate(answer.estimate);
-  by("warnings").replaceChildren(...answer.warnings.map((text) => element("li", text)));
-  showMap(answer);
-  showStages(answer.stage_ms);
-  by("matches").replaceChildren(...answer.matches.map(card));
+function waitForGallery({ message, hint }) {
+  say("busy", "The service is getting ready", sentence([message, hint].filter(Boolean).join(": ")));
+  setTimeout(start, LOADING_RETRY_MS);
 }
 
-function showEstimate(estimate) {
-  const place = `${estimate.lat.toFixed(6)}, ${estimate.lon.toFixed(6)}`;
-  by("estimate").classList.toggle("refused", estimate.refused);
-  const sure = estimate.confidence === null ? "no confidence is known"
-    : `within ${estimate.radius_m.toFixed(0)} m with probability ${Math.min(estimate.confidence, 0.99).toFixed(2)}`;
-  by("estimate").replaceChildren(
-    element("div", estimate.refused ? "No location. Best guess only:" : "Latitude, longitude",
-      { className: "quiet" }),
-    element("strong", place),
-    element("p", estimate.reason ? `${sure}; ${estimate.reason}` : sure));
+async function loadGallery() {
+  const waited = by("answer").dataset.tone === "busy";
+  const gallery = await read("gallery");
+  gallery.credit = credits(gallery.sources);
+  state.gallery = gallery;
+  map.showGallery(gallery, state.info);
+  by("about").textContent = `${gallery.tiles.toLocaleString("en")} tiles, gallery of ${gallery.created.slice(0, 10)}`;
+  by("imagery").textContent = [gallery.credit && `Imagery: ${gallery.credit}.`,
+    `Gallery ${gallery.version}, encoder ${gallery.encoder.name}, Crossfix ${state.info.version}.`].filter(Boolean).join(" ");
+  if (state.info.views === null) state.info = await read("page.json");
+  showDirection();
+  if (waited) say("idle", "Choose a photo to begin");
+  showButton();
 }
 
-function card(match) {
-  const item = element("li", "");
-  const text = element("div", "");
-  text.append(
-    element("b", `${match.rank}. score ${match.score.toFixed(3)}`), element("br", ""),
-    `${match.lat.toFixed(5)}, ${match.lon.toFixed(5)}`, element("br", ""),
-    element("span", match.rank === 1 ? `tile of ${match.size_m.toFixed(0)} m`
-      : `${match.distance_to_best_m.toFixed(0)} m from the best`, { className: "quiet" }));
-  item.title = match.tile_id;
-  item.append(element("img", "", { src: match.picture_url, alt: `Tile ${match.tile_id}`, loading: "lazy" }), text);
-  return item;
+function describeService() {
+  const { limits, keeps_images: keeps } = state.info;
+  by("keeping").textContent = keeps
+    ? "This service keeps every photo sent to it, with its answer."
+    : "The photo is not kept: it is forgotten once answered.";
+  by("keeping").classList.toggle("problem", keeps);
+  by("k-help").textContent = `1 to ${limits.max_k}; ${limits.default_k} when left empty.`;
+  by("forget").hidden = !key.get();
 }
 
-/* Tiles at their places: one unit is one degree of latitude, longitudes shrunk by cos(lat). */
-function showMap({ matches, estimate }) {
-  const shrink = Math.cos((estimate.lat * Math.PI) / 180);
-  const x = (lon) => (lon - estimate.lon) * shrink;
-  const y = (lat) => estimate.lat - lat;
-  const boxes = matches.map(({ bounds }) => ({ x: x(bounds.west), y: y(bounds.north),
-    width: (bounds.east - bounds.west) * shrink, height: bounds.north - bounds.south }));
-  const left = Math.min(...boxes.map((b) => b.x)), top = Math.min(...boxes.map((b) => b.y));
-  const right = Math.max(...boxes.map((b) => b.x + b.width));
-  const bottom = Math.max(...boxes.map((b) => b.y + b.height));
-  const scale = 1000 / Math.max(right - left, bottom - top);
-  const scaled = (b) => ({ x: (b.x - left) * scale, y: (b.y - top) * scale,
-    width: b.width * scale, height: b.height * scale });
-  const map = by("map");
-  map.setAttribute("viewBox", `-20 -20 ${(right - left) * scale + 40} ${(bottom - top) * scale + 40}`);
-  const tiles = boxes.map((box, i) => [
-    drawing("image", { ...scaled(box), href: matches[i].picture_url, preserveAspectRatio: "none" }),
-    drawing("rect", { ...scaled(box), class: i === 0 ? "best" : "" })]).reverse().flat();
-  const radius = estimate.radius_m === null ? 8 : (estimate.radius_m / 111320) * scale;
-  map.replaceChildren(...tiles,
-    drawing("circle", { cx: -left * scale, cy: -top * scale, r: Math.max(radius, 4) }));
+function showDirection() {
+  const views = state.info?.views;
+  if (!views) return;
+  for (const option of form.elements.view) option.disabled = !(option.value in views);
+  if (!(form.elements.view.value in views)) form.elements.view.value = Object.keys(views)[0];
+  by("direction").hidden = !views[form.elements.view.value].takes_heading;
 }
 
-function showStages({ total, ...stages }) {
-  const parts = Object.entries(stages).map(([name, ms]) => {
-    const part = element("span", `${ms.toFixed(1)} ms`);
-    part.prepend(element("b", name));
-    part.style.flexGrow = ms / total;
-    return part;
-  });
-  by("stages").replaceChildren(...parts, element("span", `${total.toFixed(1)} ms in all`));
+/* The key */
+
+function askForKey(problem) {
+  by("key-panel").hidden = false;
+  by("key-problem").textContent = problem && key.get() ? sentence(problem.message) : "";
+  key.forget();
+  by("key").focus();
 }
 
-by("ask").addEventListener("submit", ask);
-by("file").addEventListener("change", () => choose(by("file").files[0]));
-for (const kind of ["dragover", "dragleave", "drop"]) {
-  by("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    by("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop") choose(event.dataTransfer.files[0]);
-  });
+async function useKey(event) {
+  event.preventDefault();
+  key.set(by("key").value.trim());
+  by("key-problem").textContent = "";
+  try {
+    await loadGallery();
+  } catch (problem) {
+    if (problem.status === 503) {
+      by("key-panel").hidden = true;
+      return waitForGallery(problem);
+    }
+    key.forget();
+    by("key-problem").textContent = sentence([problem.message, problem.hint].filter(Boolean).join(": "));
+    return by("key").select();
+  }
+  by("key").value = "";
+  by("key-panel").hidden = true;
+  by("forget").hidden = false;
+  by("spoken").textContent = "The key is accepted";
+  by("file").focus();
 }
-fetch("gallery").then((response) => response.json()).then(({ tiles, version, encoder }) => {
-  by("service").textContent = `${tiles.toLocaleString()} tiles, gallery ${version}, encoder ${encoder.name}`;
-}).catch(() => {});
+
+/* The photo and what is known */
+
+function choosePhoto(photo) {
+  state.photo = photo;
+  inputsChanged();
+  if (photo && !state.answer) say("idle", "Ready", "Click the map if you know roughly where it was, then find the place.");
+}
+
+function inputsChanged() {
+  if (state.answer) by("stale").hidden = false;
+  showButton();
+}
+
+function showButton() {
+  const waiting = state.waitUntil > Date.now();
+  by("go").textContent = state.asking ? "Stop" : "Find the place";
+  by("go").disabled = !state.asking && (!state.photo || !state.gallery || waiting);
+}
+
+function usualRadiusM() {
+  const { south, north } = state.gallery?.bounds ?? { south: 0, north: 0.05 };
+  return roundRadius(Math.min(Math.max(((north - south) * 111_000) / 4, 100), 20_000));
+}
+
+function parameters() {
+  const given = {};
+  for (const name of ["view", "k", "heading_deg", "hfov_deg"]) {
+    const value = form.elements[name].value.trim().replace(",", ".");
+    const hidden = by("direction").hidden && name.endsWith("_deg");
+    if (value && !hidden) given[name] = value;
+  }
+  const { whole, wrong, lat, lon, radius_m } = readPrior(form);
+  if (wrong.length) {
+    const names = { lat: "a latitude (-90 to 90)", lon: "a longitude (-180 to 180)", radius_m: "a radius in metres" };
+    form.elements[wrong[0]].focus();
+    throw new Failure(0, { message: `the search area lacks ${wrong.map((name) => names[name]).join(" and ")}`,
+      hint: "fill it in or clear the search area" });
+  }
+  return whole ? { ...given, lat, lon, radius_m } : given;
+}
+
+/* Asking */
+
+async function ask() {
+  const { photo } = state;
+  const view = form.elements.view.value;
+  forgetAnswer();
+  try {
+    const wanted = parameters();
+    state.asking = new AbortController();
+    showButton();
+    say("busy", "Looking for the place", "The photo is on its way to the service.");
+    by("spoken").textContent = "Looking for the place";
+    const answer = await localize(photo, wanted, state.asking.signal);
+    state.answer = answer;
+    showAnswer(answer, { view, photo, onSelect: select, onHover: (rank) => map.heat(rank) });
+    map.resized();
+    map.showAnswer(answer);
+    by("map-help").textContent = "Numbers: the places in the list. Ring: the estimate and its radius.";
+    select(1);
+    by("spoken").textContent = spokenAnswer(answer, view);
+    if (answer.gallery.version !== state.gallery.version) loadGallery().catch(() => {});
+    revealAnswer();
+  } catch (problem) {
+    showFailure(problem);
+  } finally {
+    state.asking = null;
+    showButton();
+  }
+}
+
+/** On a phone the answer is below the form; elsewhere nothing moves. */
+function revealAnswer() {
+  const { top } = by("answer").getBoundingClientRect();
+  if (top > innerHeight * 0.6 || top < 0) by("answer").scrollIntoView({ block: "start" });
+}
+
+function forgetAnswer() {
+  state.answer = null;
+  clearAnswer();
+  map.clearAnswer();
+  map.resized();
+}
+
+function select(rank, { reveal = false } = {}) {
+  const { matches } = state.answer;
+  selectMatch(matches[rank - 1], matches.length, { reveal });
+  map.selectRank(rank);
+  map.panTo(rank);
+}
+
+function showFailure(problem) {
+  if (problem.name === "AbortError") return say("idle", "Stopped", "The photo was not answered.");
+  if (!(problem instanceof Failure)) {
+    console.error(problem);
+    return say("failed", "The page failed", "Reload it. The browser's console has the cause.");
+  }
+  const words = sentence([problem.message, problem.hint].filter(Boolean).join(": "));
+  const known = problem.requestId ? ` Request ${problem.requestId}.` : "";
+  say("failed", problem.status ? "No answer" : "Not sent", words + known);
+  by("spoken").textContent = `No answer. ${words}`;
+  if (problem.status === 401 || problem.status === 403) askForKey(problem);
+  if (problem.retryAfterS) countDown(problem.retryAfterS);
+  revealAnswer();
+}
+
+/** As long as the service asked to be left alone. */
+function countDown(seconds) {
+  state.waitUntil = Date.now() + seconds * 1000;
+  const tick = () => {
+    const left = Math.ceil((state.waitUntil - Date.now()) / 1000);
+    by("retry").hidden = state.answer !== null;
+    by("retry").textContent = left > 0 ? `You can try again in ${left} s.` : "You can try again now.";
+    showButton();
+    if (left > 0) setTimeout(tick, 250);
+  };
+  tick();
+}

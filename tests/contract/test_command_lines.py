@@ -136,6 +136,30 @@ GALLERY_ERRORS = {
         1, ["plan", "--source", "http://127.0.0.1:9/{{z}}/{{x}}/{{y}}.png", "--zoom", "18"],
         "needs an attribution",
     ),
+    "within and a cluster": (
+        2, ["build", "--out", "{tmp}/g", "--source", "{tmp}/map.tif", "--tile-size-m", "9",
+            "--within", "{tmp}", "--engine", "ray"],
+        "--within goes with --engine local",
+    ),
+    "source outside": (
+        1, ["build", "--out", "{tmp}/g", "--source", "{tmp}/map.tif", "--tile-size-m", "9",
+            "--within", "{tmp}/empty"],
+        "map.tif leads out of the folders",
+    ),
+    "address where only folders may be read": (
+        1, ["build", "--out", "{tmp}/g", "--source", "http://127.0.0.1:9/{{z}}/{{x}}/{{y}}.png",
+            "--zoom", "18", "--attribution", "x", "--within", "{tmp}"],
+        "is an address",
+    ),
+    "area outside": (
+        1, ["build", "--out", "{tmp}/g", "--source", "{tmp}/map.tif", "--tile-size-m", "9",
+            "--area", "{tmp}/far.geojson", "--within", "{tmp}/empty"],
+        "far.geojson leads out of the folders",
+    ),
+    "changes that are not there": (
+        1, ["update", "--gallery", "{tmp}/none", "--changes", "{tmp}/none.yaml"],
+        "changes {tmp}/none.yaml cannot be read",
+    ),
     "update of nothing": (1, ["update", "--gallery", "{tmp}/none"], "there is no gallery"),
     "evaluate without a table": (
         1, ["evaluate", "--gallery", "{tmp}/none", "--queries", "{tmp}/none.csv"],
@@ -159,7 +183,8 @@ def tiny_encoder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [*GALLERY_ERRORS, *WITHOUT_ENCODER])
-def test_gallery_commands_fail_with_one_sentence(tmp_path, tiny_encoder, capsys, name):
+def test_gallery_commands_fail_with_one_sentence(tmp_path, tiny_encoder, capsys, monkeypatch, name):
+    monkeypatch.setattr("index_builder.__main__.confine_gdal", lambda: None)  # of all that follows
     (tmp_path / "empty").mkdir()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
@@ -172,6 +197,7 @@ def test_gallery_commands_fail_with_one_sentence(tmp_path, tiny_encoder, capsys,
     (tmp_path / "bad.csv").write_text("file\na.jpg\n")
     write_geotiff(tmp_path / "map.tif", size_px=(60, 60))
     code, command, said = {**GALLERY_ERRORS, **WITHOUT_ENCODER}[name]
+    said = said.replace("{tmp}", str(tmp_path))
     verb, *words = (part.format(tmp=tmp_path) for part in command)
     encoder = [] if name in WITHOUT_ENCODER else ["--encoder", str(tiny_encoder)]
     assert gallery_main([verb, *encoder, *words]) == code

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,8 @@ from service import errors
 from service.app import create_app
 from service.settings import Settings
 
+# What JSON can carry and UTF-8 cannot.
+HALF_A_CHARACTER = "\ud800"
 SECRET = "/srv/secret/weights.onnx"
 
 
@@ -34,6 +37,14 @@ def app() -> FastAPI:
     async def fail_corrupt() -> None:
         raise contract.EncoderCorrupt(f"{SECRET} is damaged")
 
+    @app.get("/fails/wordy")
+    async def fail_wordy() -> None:
+        raise contract.InvalidParameter(HALF_A_CHARACTER + "word " * 10_000, hint="x" * 10_000)
+
+    @app.post("/takes/json")
+    async def take_json(body: dict[str, int]) -> int:
+        return len(body)
+
     return app
 
 
@@ -51,6 +62,11 @@ CASES = [
     ("GET", "/gallery", 503, "not_ready"),
     ("GET", "/encoder", 503, "not_ready"),
     ("GET", "/tiles/a", 503, "not_ready"),
+    ("POST", "/gallery/", 404, "not_found"),
+    ("BREW", "/localize", 405, "method_not_allowed"),
+    ("TRACE", "/gallery", 405, "method_not_allowed"),
+    ("OPTIONS", "/localize", 405, "method_not_allowed"),
+    ("POST", "/livez", 405, "method_not_allowed"),
     ("GET", "/fails/unforeseen", 500, "internal_error"),
     ("GET", "/fails/corrupt", 500, "internal_error"),
 ]
@@ -81,6 +97,84 @@ async def test_the_trace_is_in_the_log_only(app, caplog) -> None:
 
 
 @pytest.mark.anyio
+async def test_messages_are_short_and_can_always_be_sent(app) -> None:
+    response = await ask(app, "GET", "/fails/wordy")
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert error["message"].startswith("?word ")
+    assert len(error["message"]) == len(error["hint"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "body_malformed"),
+        (b'{"a": "x"}', 422, "parameter_invalid"),
+        (b'{"\\ud800": "x"}', 422, "parameter_invalid"),
+        (b'{"a": "\xff"}', 400, "body_malformed"),
+        (b"[" * 60_000, 400, "body_malformed"),
+        (b" " * 65_537, 413, "body_too_large"),
+    ],
+)
+@pytest.mark.anyio
+async def test_json_bodies(app, body, status, code) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = await ask(app, "POST", "/takes/json", content=body, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+async def in_chunks(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * 1000
+
+
+@pytest.mark.anyio
+async def test_chunked_bodies_are_bounded_too(app) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = await ask(app, "POST", "/takes/json", content=in_chunks(70), headers=headers)
+    assert response.status_code == 413
+
+
+@pytest.mark.parametrize("length", ["²", "-5", "+5", "1e3", "9" * 5000, "", "0x10"])
+@pytest.mark.anyio
+async def test_odd_content_lengths_do_no_harm(app, length) -> None:
+    headers = [(b"content-length", length.encode("latin-1")), (b"content-type", b"text/plain")]
+    response = await ask(app, "POST", "/localize", headers=headers)
+    assert response.status_code in (413, 503)
+    assert list(response.json()) == ["error"]
+
+
+@pytest.mark.anyio
+async def test_head_is_get_without_the_body(app) -> None:
+    for path in ("/livez", "/", "/openapi.json", "/readyz", "/nowhere"):
+        got, head = await ask(app, "GET", path), await ask(app, "HEAD", path)
+        assert head.status_code == got.status_code, path
+        assert head.content == b""
+        assert head.headers["content-type"] == got.headers["content-type"]
+    assert (await ask(app, "HEAD", "/localize")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "query", ["k=%FF%FE", "view=%ED%A0%80", "%00=%00", "k=1&k=2", "=&=&;;&&", "k=" + "9" * 5000]
+)
+@pytest.mark.anyio
+async def test_odd_queries_are_no_500(app, query) -> None:
+    for method, path in (("POST", "/localize"), ("GET", "/tiles/a"), ("GET", "/livez")):
+        response = await ask(app, method, f"{path}?{query}")
+        assert response.status_code in (200, 422, 503)
+        assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("host", ["", "a b", "[::", "x:99999999", "é".encode().decode("latin-1")])
+@pytest.mark.anyio
+async def test_odd_hosts_are_no_500(app, host) -> None:
+    for path in ("/", "/livez", "/gallery/", "/openapi.json", "/page.json"):
+        response = await ask(app, "GET", path, headers=[(b"host", host.encode("latin-1"))])
+        assert response.status_code < 500
+        assert "location" not in response.headers
+
+
+@pytest.mark.anyio
 async def test_strange_request_ids_are_replaced(app) -> None:
     for strange in ("a b", "x" * 65, '"}', ""):
         response = await ask(app, "GET", "/livez", headers={"X-Request-Id": strange})
@@ -103,7 +197,12 @@ def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
     assert len(kinds) > 20
     assert len({kind.code for kind in kinds}) == len(kinds)
     for kind in kinds:
-        arguments = {"reason": "x", "retry_after_s": 1.0} if kind is errors.Overloaded else {}
+        wanted = inspect.signature(kind).parameters
+        arguments = {
+            name: value
+            for name, value in {"reason": "x", "retry_after_s": 1.0}.items()
+            if name in wanted
+        }
         assert 400 <= errors.status_of(kind("found", **arguments)) <= 504
 
 

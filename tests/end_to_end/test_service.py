@@ -108,7 +108,7 @@ def test_geojson_has_the_estimate_and_footprints(base: str) -> None:
     )
     assert response.headers["content-type"] == "application/geo+json"
     collection = response.json()
-    point, first, second = collection["features"]
+    point, _radius, first, second = collection["features"]
     assert collection["type"] == "FeatureCollection"
     assert point["geometry"]["type"] == "Point"
     assert point["geometry"]["coordinates"][0] == pytest.approx(8.0, abs=0.1)

@@ -1,87 +1,11 @@
 """The micro-batcher, driven by a hand-turned clock and a fake encoder that finishes on demand."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 
-from service.batching import MicroBatcher
 from service.errors import DeadlineExceeded, Overloaded
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-        self.depths: list[int] = []
-        self.counts: Counter[str] = Counter()
-
-    def batch_started(self, size: int) -> None:
-        self.sizes.append(size)
-
-    def queue_changed(self, depth: int) -> None:
-        self.depths.append(depth)
-
-    def expired(self) -> None:
-        self.counts["expired"] += 1
-
-    def cancelled(self) -> None:
-        self.counts["cancelled"] += 1
-
-
-class FakeEncoder:
-    """Doubles numbers; each batch waits until the test releases it; 13 breaks its batch."""
-
-    def __init__(self) -> None:
-        self.batches: list[tuple[str, list[int]]] = []
-        self.gates: list[asyncio.Event] = []
-        self.open = False
-
-    async def __call__(self, key: str, items: list[int]) -> list[int]:
-        self.batches.append((key, items))
-        gate = asyncio.Event()
-        self.gates.append(gate)
-        if not self.open:
-            await gate.wait()
-        if 13 in items:
-            raise ValueError("13 cannot be encoded")
-        return [2 * item for item in items]
-
-    def release(self, index: int) -> None:
-        self.gates[index].set()
-
-
-class Bench:
-    def __init__(self, *, max_batch: int = 4, workers: int = 1, queue_limit: int = 8) -> None:
-        self.clock, self.observer, self.encoder = Clock(), Observer(), FakeEncoder()
-        self.batcher: MicroBatcher[str, int, int] = MicroBatcher(
-            self.encoder,
-            name="encode",
-            max_batch=max_batch,
-            workers=workers,
-            queue_limit=queue_limit,
-            observer=self.observer,
-            clock=self.clock,
-        )
-
-    def submit(self, item: int, key: str = "ground", within: float = 60.0) -> asyncio.Task:
-        return asyncio.create_task(self.batcher.submit(key, item, deadline=self.clock.now + within))
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def run(scenario) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=10))
+from tests.batcher_bench import Bench, learn_batch_time, run, settle
 
 
 def test_an_idle_worker_starts_at_once() -> None:
@@ -183,14 +107,6 @@ def test_a_full_queue_refuses_and_the_queued_ones_still_finish() -> None:
     run(scenario)
 
 
-async def learn_batch_time(bench: Bench, seconds: float) -> None:
-    task = bench.submit(1)
-    await settle()
-    bench.clock.now += seconds
-    bench.encoder.release(len(bench.encoder.gates) - 1)
-    await task
-
-
 def test_a_wait_longer_than_the_deadline_is_refused_at_once() -> None:
     async def scenario() -> None:
         bench = Bench(max_batch=1)
@@ -198,11 +114,11 @@ def test_a_wait_longer_than_the_deadline_is_refused_at_once() -> None:
         bench.submit(1)
         await settle()
         assert bench.batcher.expected_wait_s() == 2.0
-        with pytest.raises(Overloaded) as refusal:
-            await bench.batcher.submit("ground", 2, deadline=bench.clock.now + 1.9)
+        with pytest.raises(Overloaded) as refusal:  # 2 s until a worker is free, 2 s of work
+            await bench.batcher.submit("ground", 2, deadline=bench.clock.now + 3.9)
         assert refusal.value.reason == "encode_wait_too_long"
         assert refusal.value.retry_after_s == 2.0
-        patient = bench.submit(3, within=2.1)
+        patient = bench.submit(3, within=4.1)
         await settle()
         assert not patient.done()
 

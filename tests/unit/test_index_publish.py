@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
+from crossfix import gallery_versions
 from crossfix.errors import (
     GalleryCorrupt,
     GalleryNotFound,
@@ -178,7 +179,7 @@ def test_what_is_live_is_read_when_the_lock_is_held(tmp_path, material, monkeypa
         made.append(rollback(root) if other == "rollback" else build(material, root).version)
         return locked(root)
 
-    monkeypatch.setattr(publishing, "locked", locked_after_another)
+    monkeypatch.setattr(gallery_versions, "locked", locked_after_another)
     assert rollback(tmp_path) == (versions[0] if other == "rollback" else versions[2])
     assert len(made) == 1
 

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from crossfix.encoder import Encoder
 from crossfix.errors import UnknownView, UnreadableImage
-from service.errors import DeadlineExceeded, Overloaded
+from crossfix.images import decode
+from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.localizer import STAGES, Localizer, PhotoQuery
 from service.metrics import POOLS, Metrics, PoolMetrics
 from service.snapshot import Snapshot, load_snapshot
@@ -59,6 +61,13 @@ class Bench:
             while not condition():
                 await asyncio.sleep(0.005)
 
+    def has_room(self) -> bool:
+        try:
+            self.localizer.require_room()
+        except Overloaded:
+            return False
+        return True
+
     def depth(self) -> float:
         return (
             self.metrics.registry.get_sample_value("crossfix_queue_depth", {"pool": "encode"})
@@ -90,6 +99,67 @@ async def test_the_answer_is_the_same_as_doing_it_by_hand(make) -> None:
     assert found.margin == pytest.approx(float(found.scores[0] - found.scores[1]))
     assert tuple(found.stage_s) == STAGES
     assert found.estimate is not None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, "encode_queue decode prepare encode search estimate"),
+        (
+            {"max_batch": 4},
+            "decode_queue decode prepare encode_queue encode search_queue search estimate",
+        ),
+        (
+            {"encode_threads": 2},
+            "decode_queue decode prepare encode_queue encode search_queue search estimate",
+        ),
+    ],
+)
+async def test_the_timeline_has_no_gaps_and_adds_up_to_the_stages(make, settings, names) -> None:
+    before = time.monotonic()
+    found = await make(**settings).ask()
+    assert [name for name, _, _ in found.timeline] == names.split()
+    edges = [edge for _, start, end in found.timeline for edge in (start, end)]
+    assert edges == sorted(edges)
+    assert edges[1:-1:2] == edges[2::2]
+    assert before <= edges[0]
+    assert edges[-1] <= time.monotonic()
+    assert sum(found.stage_s.values()) == pytest.approx(edges[-1] - edges[0])
+
+
+@pytest.mark.anyio
+async def test_a_photo_whose_caller_left_while_it_was_decoded_is_not_encoded(
+    make, monkeypatch
+) -> None:
+    bench = make()
+    decoding, go_on = threading.Event(), threading.Event()
+
+    def slow_decode(*arguments, **options):
+        decoding.set()
+        assert go_on.wait(10)
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr("service.localizer.decode", slow_decode)
+    task = asyncio.create_task(bench.ask(1))
+    await bench.until(decoding.is_set)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    go_on.set()
+    assert (await bench.ask(2)).rows[0] == 2
+    assert len(bench.batches) == 1
+
+
+@pytest.mark.anyio
+async def test_closing_answers_those_who_wait(make) -> None:
+    bench = make()
+    bench.gate.clear()
+    tasks = [asyncio.create_task(bench.ask(seed)) for seed in (1, 2)]
+    await bench.until(lambda: bench.depth() == 1)
+    bench.localizer.close()
+    for task in tasks:
+        with pytest.raises(NotReady):
+            await task
 
 
 @pytest.mark.anyio
@@ -145,6 +215,7 @@ async def test_a_stuck_encoder_ends_in_a_deadline_and_drops_what_waits(make) -> 
     results = await asyncio.gather(bench.ask(1), bench.ask(2), return_exceptions=True)
     assert [type(result) for result in results] == [DeadlineExceeded] * 2
     bench.gate.set()
+    await bench.until(bench.has_room)
     assert (await bench.ask(3)).rows[0] == 3
     assert len(bench.batches) == 2
 

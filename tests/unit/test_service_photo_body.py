@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 from fastapi import Request
 
-from service.errors import BodyTooLarge, ClientGone, UploadTooSlow
-from service.middleware import BodyLimit
-from service.photo_body import read_photo, run_while_connected
+from crossfix.errors import InvalidParameter
+from service.body_limit import BodyLimit
+from service.errors import BodyTooLarge, ClientGone, MalformedBody, UploadTooSlow
+from service.photo_body import (
+    SentPhoto,
+    read_photo,
+    read_photos,
+    run_while_connected,
+)
 from service.settings import Settings
 
 
@@ -36,8 +42,8 @@ class Client:
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
-    def request(self) -> Request:
-        headers = [(b"content-type", b"image/jpeg")]
+    def request(self, kind: bytes = b"image/jpeg") -> Request:
+        headers = [(b"content-type", kind)]
         scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
         return Request(scope, self.receive)
 
@@ -48,13 +54,19 @@ def settings(**changes) -> Settings:
 
 @pytest.mark.anyio
 async def test_a_body_in_pieces_is_joined() -> None:
-    assert await read_photo(Client(b"ab", b"cd").request(), settings()) == b"abcd"
+    form = await read_photo(Client(b"ab", b"cd").request(), settings())
+    assert form.photos == [SentPhoto(b"abcd")]
+    assert form.fields == {}
 
 
 @pytest.mark.anyio
 async def test_a_body_that_never_ends_is_given_up() -> None:
+    async def app(scope, receive, _send):
+        await read_photo(Request(scope, receive), settings())
+
+    client = Client(b"ab", complete=False)
     with pytest.raises(UploadTooSlow):
-        await read_photo(Client(b"ab", complete=False).request(), settings(upload_s=0.05))
+        await BodyLimit(app, {"/": 25}, 0.05)(client.request().scope, client.receive, None)
 
 
 @pytest.mark.anyio
@@ -105,9 +117,9 @@ async def test_a_body_is_not_read_past_the_limit() -> None:
         while (await receive())["more_body"]:
             pass
 
-    scope = {"type": "http", "headers": []}
+    scope = {"type": "http", "path": "/", "headers": []}
     with pytest.raises(BodyTooLarge):
-        await BodyLimit(app, 25)(scope, client.receive, None)
+        await BodyLimit(app, {"/": 25}, 5.0)(scope, client.receive, None)
     assert client.taken == 3
 
 
@@ -118,7 +130,68 @@ async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
     async def app(_scope, receive, _send):
         await receive()
 
-    scope = {"type": "http", "headers": [(b"content-length", b"26")]}
+    scope = {"type": "http", "path": "/", "headers": [(b"content-length", b"26")]}
     with pytest.raises(BodyTooLarge):
-        await BodyLimit(app, 25)(scope, client.receive, None)
+        await BodyLimit(app, {"/": 25}, 5.0)(scope, client.receive, None)
     assert client.taken == 0
+
+
+FORM = b"multipart/form-data; boundary=xyz"
+
+
+def part(name: str, data: bytes, file_name: str | None = None) -> bytes:
+    named = f'; filename="{file_name}"' if file_name is not None else ""
+    head = f'--xyz\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+    return head.encode() + data + b"\r\n"
+
+
+def form(*parts: bytes) -> Request:
+    return Client(b"".join(parts) + b"--xyz--\r\n").request(FORM)
+
+
+@pytest.mark.anyio
+async def test_a_form_carries_the_photo_and_parameters() -> None:
+    sent = await read_photo(form(part("image", b"abc", "a.jpg"), part("k", b"3")), settings())
+    assert sent.photos == [SentPhoto(b"abc", "a.jpg")]
+    assert sent.fields == {"k": "3"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("parts", "error"),
+    [
+        ([part("k", b"3")], InvalidParameter),
+        ([part("image", b"abc")], InvalidParameter),
+        ([part("photo", b"abc", "a.jpg")], InvalidParameter),
+        ([part("image", b"a", "a"), part("k", b"3"), part("k", b"3")], InvalidParameter),
+        ([part("image", b"a", "a"), part("image", b"b", "b")], MalformedBody),
+        ([part("image", b"a", "a"), *(part(f"f{i}", b"1") for i in range(20))], MalformedBody),
+        ([part("image", b"a", "a"), part("k", b"3" * 1_100_000)], MalformedBody),
+    ],
+    ids=["none", "no file", "other field", "twice", "two files", "many fields", "long field"],
+)
+async def test_forms_that_are_refused(parts, error) -> None:
+    with pytest.raises(error):
+        await read_photo(form(*parts), settings())
+
+
+@pytest.mark.anyio
+async def test_a_batch_reads_its_photos_in_order_and_not_more_than_allowed() -> None:
+    parts = [part("image", bytes([i]), f"{i}.jpg") for i in range(3)]
+    sent = await read_photos(form(*parts), settings(batch_limit=3))
+    assert [(photo.data, photo.file_name) for photo in sent.photos] == [
+        (b"\0", "0.jpg"),
+        (b"\1", "1.jpg"),
+        (b"\2", "2.jpg"),
+    ]
+    with pytest.raises(MalformedBody) as caught:
+        await read_photos(form(*parts), settings(batch_limit=2))
+    assert "2 file(s)" in caught.value.hint
+
+
+@pytest.mark.anyio
+async def test_a_sender_of_a_form_who_leaves_is_noticed() -> None:
+    client = Client(part("image", b"abc", "a.jpg"), complete=False)
+    client.gone.set()
+    with pytest.raises(ClientGone):
+        await read_photo(client.request(FORM), settings())

@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.blocks import Boxes, Float64, PixelGrid
 from index_builder.sources.grid.intervals import Intervals, find_seam, merge
 from index_builder.sources.grid.tiling import Extent
@@ -47,9 +48,15 @@ class Mosaic:
         resolution_m: ground size of the finest pixels.
     """
 
-    def __init__(self, facts: Sequence[RasterFacts], *, open_files: int = 64) -> None:
+    def __init__(
+        self,
+        facts: Sequence[RasterFacts],
+        *,
+        open_files: int = 64,
+        within: Confinement = ANYWHERE,
+    ) -> None:
         self.facts = tuple(facts)
-        self._handles = HandlePool(limit=open_files)
+        self._handles = HandlePool(limit=open_files, within=within)
         self._rasters = [Raster(one, self._handles) for one in self.facts]
         self.resolution_m = min(one.footprint.resolution_m for one in self.facts)
         self._extents = _count_from_one_side([one.footprint.extent for one in self.facts])

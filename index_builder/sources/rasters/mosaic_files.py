@@ -4,6 +4,7 @@ import glob
 from pathlib import Path
 
 from crossfix.errors import SourceError
+from index_builder.sources.confinement import ANYWHERE, Confinement
 
 RASTER_SUFFIXES = frozenset(
     f".{one}" for one in "tif tiff gtiff vrt jp2 j2k img ntf nitf ecw sid".split()
@@ -11,14 +12,17 @@ RASTER_SUFFIXES = frozenset(
 _HINT = "give a folder of rasters, a text file that lists them, or a pattern such as maps/*.tif"
 
 
-def find_rasters(location: str) -> list[Path]:
+def find_rasters(location: str, within: Confinement = ANYWHERE) -> list[Path]:
     """The rasters of a mosaic, in the order in which they lie: the first on top.
 
     A folder (searched through all its levels) and a pattern give them by name; a text file gives
     them as it lists them, one a line, `#` for remarks, counted from the text file's own folder.
 
+    Args:
+        within: where they all must lie.
+
     Raises:
-        SourceError: none found, or a listed one does not exist.
+        SourceError: none found, or a listed one does not exist or lies outside.
     """
     path = Path(location)
     if path.is_dir():
@@ -30,7 +34,7 @@ def find_rasters(location: str) -> list[Path]:
             and not any(part.startswith(".") for part in one.relative_to(path).parts)
         ]
     elif path.is_file():
-        found = _read_list(path)
+        found = _read_list(path, within)
     else:
         found = [Path(one) for one in sorted(glob.glob(location, recursive=True))]
         found = [one for one in found if one.is_file()]
@@ -39,7 +43,7 @@ def find_rasters(location: str) -> list[Path]:
     return found
 
 
-def _read_list(path: Path) -> list[Path]:
+def _read_list(path: Path, within: Confinement) -> list[Path]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
@@ -49,7 +53,7 @@ def _read_list(path: Path) -> list[Path]:
         name = line.strip()
         if not name or name.startswith("#"):
             continue
-        raster = path.parent / name
+        raster = within.check(path.parent / name)
         if not raster.is_file():
             raise SourceError(
                 f"list {path}, line {number}: {raster} does not exist",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.sources.rasters.file_states import hash_file_states
 from index_builder.sources.rasters.mosaic import Mosaic
@@ -23,12 +24,14 @@ class MosaicSource(BlockSource):
         SourceError: nothing found, or a raster cannot be used.
     """
 
-    def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:
-        files = find_rasters(spec.location)
+    def __init__(
+        self, spec: SourceSpec, *, name: str, tile_px: int, within: Confinement = ANYWHERE
+    ) -> None:
+        files = find_rasters(spec.location, within)
         self._folder = Path(spec.location) if Path(spec.location).is_dir() else files[0].parent
         super().__init__(
             spec,
-            Mosaic(inspect_rasters(files)),
+            Mosaic(inspect_rasters(files, within), within=within),
             name=name,
             label=f"mosaic {spec.location}",
             kind="mosaic",

@@ -17,6 +17,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject, transform
 
 from crossfix.errors import SourceError
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.blocks import Float64, PixelGrid
 from index_builder.sources.rasters.coverage import Coverage, MaskCoverage, OutlineCoverage
 from index_builder.sources.rasters.dark_parts import find_dark_parts
@@ -27,7 +28,7 @@ from index_builder.sources.rasters.raster_colours import (
     find_colours,
     sample_values,
 )
-from index_builder.sources.rasters.raster_handles import HandlePool
+from index_builder.sources.rasters.raster_handles import HandlePool, open_raster
 
 UInt8 = NDArray[np.uint8]
 Bool = NDArray[np.bool_]
@@ -62,20 +63,24 @@ class RasterFacts:
     files: tuple[Path, ...]
 
 
-def inspect_rasters(paths: Iterable[Path]) -> list[RasterFacts]:
+def inspect_rasters(paths: Iterable[Path], within: Confinement = ANYWHERE) -> list[RasterFacts]:
     """Opens, asks and closes each.
 
+    Args:
+        within: where all that is opened must lie.
+
     Raises:
-        SourceError: one is not a raster, has no coordinate system, or bands of no use.
+        SourceError: one is not a raster, has no coordinate system, bands of no use, or something
+            that belongs to it lies outside.
     """
     with warnings.catch_warnings():
         # A raster without a place is refused in one sentence, below.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return [_inspect(path) for path in paths]
+        return [_inspect(path, within) for path in paths]
 
 
-def _inspect(path: Path) -> RasterFacts:
-    with reported(path), rasterio.open(path) as source:
+def _inspect(path: Path, within: Confinement) -> RasterFacts:
+    with reported(path), open_raster(path, within) as source:
         tags = source.tags()
         return RasterFacts(
             path=path,
@@ -87,11 +92,11 @@ def _inspect(path: Path) -> RasterFacts:
             overviews=tuple(source.overviews(1)),
             unmasked=all(MaskFlags.all_valid in flags for flags in source.mask_flag_enums),
             has_alpha=ColorInterp.alpha in source.colorinterp,
-            files=tuple(_all_files(source.files)),
+            files=tuple(_all_files(source.files, within)),
         )
 
 
-def _all_files(names: Iterable[str]) -> dict[Path, None]:
+def _all_files(names: Iterable[str], within: Confinement) -> dict[Path, None]:
     """Files and what they refer to in turn: GDAL names only the next level of nested VRTs."""
     found: dict[Path, None] = {}
     waiting = [Path(name) for name in names]
@@ -101,7 +106,7 @@ def _all_files(names: Iterable[str]) -> dict[Path, None]:
             continue
         found[file] = None
         if file.suffix.lower() == ".vrt" and len(found) > 1 and file.is_file():
-            with rasterio.open(file) as inner:
+            with open_raster(file, within) as inner:
                 waiting += [Path(name) for name in inner.files]
     return found
 

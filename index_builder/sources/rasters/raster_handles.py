@@ -9,6 +9,8 @@ from typing import Any
 
 import rasterio
 
+from index_builder.sources.confinement import ANYWHERE, PLAIN_DRIVERS, Confinement
+
 # GDAL keeps decoded blocks in up to a twentieth of the machine's memory, which is a lot on a large
 # one; this much holds two rows of blocks of a raster 80,000 pixels wide. Megabytes; the user's own
 # setting goes first.
@@ -22,10 +24,14 @@ class HandlePool:
 
     Attributes:
         limit: files kept open while nobody uses them.
+
+    Args:
+        within: where all files must lie.
     """
 
-    def __init__(self, *, limit: int = 64) -> None:
+    def __init__(self, *, limit: int = 64, within: Confinement = ANYWHERE) -> None:
         self.limit = limit
+        self._within = within
         self._idle: list[tuple[_Key, Any]] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -34,7 +40,7 @@ class HandlePool:
     def borrow(self, path: Path, overview: int | None = None) -> Iterator[Any]:
         """A handle on a file, or on one of its overviews, for this thread alone."""
         key = (path, overview)
-        handle = self._take(key) or _open(path, overview)
+        handle = self._take(key) or open_raster(path, self._within, overview=overview)
         try:
             yield handle
         except BaseException:
@@ -67,6 +73,23 @@ class HandlePool:
             handle.close()
 
 
-def _open(path: Path, overview: int | None) -> Any:  # noqa: ANN401
+def open_raster(path: Path, within: Confinement, *, overview: int | None = None) -> Any:  # noqa: ANN401
+    """A GDAL data set, or one of its overviews.
+
+    Raises:
+        SourceError: confined, and something of it lies outside.
+        rasterio.errors.RasterioError: it cannot be opened.
+    """
     options = {} if overview is None else {"overview_level": overview}
-    return rasterio.open(path, **options)
+    if not within:
+        return rasterio.open(path, **options)
+    within.check_raster(path)
+    with rasterio.Env():  # `rasterio.open` takes no list of drivers
+        source = rasterio.io.DatasetReader(str(path), driver=list(PLAIN_DRIVERS), **options)
+    try:
+        if overview is None:
+            within.check_opened(source)
+    except BaseException:
+        source.close()
+        raise
+    return source

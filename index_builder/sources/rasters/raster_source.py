@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.sources.rasters.file_states import hash_file_states
 from index_builder.sources.rasters.mosaic import Mosaic
@@ -16,11 +17,13 @@ class RasterSource(BlockSource):
         SourceError: the file cannot be used.
     """
 
-    def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:
+    def __init__(
+        self, spec: SourceSpec, *, name: str, tile_px: int, within: Confinement = ANYWHERE
+    ) -> None:
         self._path = Path(spec.location)
         super().__init__(
             spec,
-            Mosaic(inspect_rasters([self._path])),
+            Mosaic(inspect_rasters([self._path], within), within=within),
             name=name,
             label=f"raster {self._path}",
             kind="raster",

@@ -24,7 +24,7 @@ def read_features(path: Path) -> Any:  # noqa: ANN401 - pyarrow has no types
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise SourceError(f"table {path} is not JSON: {problem}", hint=_HINT) from problem
     if not isinstance(value, dict) or not isinstance(value.get("features"), list):
         raise SourceError(f"table {path} is not a GeoJSON FeatureCollection", hint=_HINT)

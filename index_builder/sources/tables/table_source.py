@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.geodesy import Bounds
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.area import Area
 from index_builder.sources.source import TilePlan, UInt8
 from index_builder.sources.spec import SourceSpec
@@ -49,9 +50,17 @@ class TableSource:
         SourceError: the table cannot be read, or a row's place or size makes no sense.
     """
 
-    def __init__(self, spec: SourceSpec, *, name: str, tile_px: int) -> None:  # noqa: ARG002
+    def __init__(
+        self,
+        spec: SourceSpec,
+        *,
+        name: str,
+        tile_px: int,  # noqa: ARG002
+        within: Confinement = ANYWHERE,
+    ) -> None:
         self._path = Path(spec.location)
         self._spec = spec
+        self._within = within
         self._name = name
         self._table = read_columns(self._path, ("file",))
         self._files = self._table.texts("file")
@@ -171,7 +180,7 @@ class TableSource:
         return place_tiles(self._table, 1.0).ground_aspect
 
     def _file(self, row: int) -> Path:
-        return self._images / str(self._files[row].as_py())
+        return self._within.check(self._images / str(self._files[row].as_py()))
 
     def close(self) -> None:
         """Nothing is held open."""

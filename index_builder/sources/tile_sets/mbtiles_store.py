@@ -10,6 +10,7 @@ import numpy as np
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import TileId
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.area import Area
 from index_builder.sources.tile_sets.tile_store import (
     BATCH_TILES,
@@ -29,7 +30,7 @@ class MbtilesStore:
     is_listed = True
     kind = "mbtiles"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, within: Confinement = ANYWHERE) -> None:
         self.place = f"MBTiles file {path}"
         self._path = path
         self._local = threading.local()
@@ -37,6 +38,8 @@ class MbtilesStore:
         self._lock = threading.Lock()
         if not path.is_file():
             raise SourceError(f"{self.place} does not exist", hint="check the path")
+        for ending in ("-wal", "-shm", "-journal"):  # SQLite follows links of these, too
+            within.check(path.with_name(path.name + ending))
         try:
             with self._reported():
                 rows = self._connection().execute("SELECT name, value FROM metadata").fetchall()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from crossfix.errors import SourceError
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.kinds import find_kind
 from index_builder.sources.spec import SourceKind, SourceSpec
 from index_builder.sources.tile_sets.mbtiles_store import MbtilesStore
@@ -17,13 +18,18 @@ from index_builder.sources.tile_sets.web_store import WebStore
 from index_builder.sources.tile_sets.xyz_store import XyzStore
 
 
-def open_tile_set(spec: SourceSpec, *, name: str, tile_px: int) -> TileSetSource:
+def open_tile_set(
+    spec: SourceSpec, *, name: str, tile_px: int, within: Confinement = ANYWHERE
+) -> TileSetSource:
     """Opens the kinds xyz, tms, mbtiles, pmtiles and web; `auto` is told by looking.
 
+    Args:
+        within: where all that is read must lie.
+
     Raises:
-        SourceError: missing, damaged, vector tiles, or no tile set.
+        SourceError: missing, damaged, vector tiles, no tile set, or outside.
     """
-    store = _open_store(spec, find_kind(spec), name)
+    store = _open_store(spec, find_kind(spec), name, within)
     try:
         return TileSetSource(spec, name=name, tile_px=tile_px, store=store)
     except SourceError:
@@ -31,17 +37,18 @@ def open_tile_set(spec: SourceSpec, *, name: str, tile_px: int) -> TileSetSource
         raise
 
 
-def _open_store(spec: SourceSpec, kind: SourceKind, name: str) -> TileStore:
+def _open_store(spec: SourceSpec, kind: SourceKind, name: str, within: Confinement) -> TileStore:
     path = Path(spec.location)
     match kind:
         case "mbtiles":
-            return MbtilesStore(path)
+            return MbtilesStore(path, within=within)
         case "pmtiles":
             return PmtilesStore(path)
         case "web":
+            within.refuse_web(spec.location)
             return open_web_store(spec, name=name)
         case "xyz" | "tms":
-            return XyzStore(path, from_south=kind == "tms")
+            return XyzStore(path, from_south=kind == "tms", within=within)
         case _:
             raise SourceError(
                 f"source {spec.location} is no tile set",

@@ -11,6 +11,7 @@ import numpy as np
 
 from crossfix.errors import SourceError
 from crossfix.geodesy import TileId
+from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.grid.area import Area
 from index_builder.sources.tile_sets.tile_store import BATCH_TILES, TileNumbers, TileSetFacts
 
@@ -28,11 +29,14 @@ class XyzStore:
 
     is_listed = True
 
-    def __init__(self, folder: Path, *, from_south: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, from_south: bool = False, within: Confinement = ANYWHERE
+    ) -> None:
         self.place = f"tile folder {folder}"
         self.kind = "tms" if from_south else "xyz"
         self._folder = folder
         self._from_south = from_south
+        self._within = within
         naming = find_naming(folder)
         if naming is None:
             raise SourceError(
@@ -41,7 +45,7 @@ class XyzStore:
             )
         self._is_flat = naming == "flat"
         self.zooms = self._find_zooms()
-        self.facts = _read_facts(folder)
+        self.facts = _read_facts(within.check(folder / "metadata.json"))
 
     def _find_zooms(self) -> tuple[int, ...]:
         if self._is_flat:
@@ -90,12 +94,12 @@ class XyzStore:
         y = 2**tile.zoom - 1 - tile.y if self._from_south else tile.y
         parts = (str(tile.zoom), str(tile.x), str(y))
         stem = "_".join(parts) if self._is_flat else "/".join(parts)
-        return read_tile_file(self._folder, stem)
+        return read_tile_file(self._folder, stem, within=self._within)
 
     def fingerprint(self) -> str:
         """Names, sizes and times of all files; their order on the disk does not matter."""
         total = 0
-        for path, state in _walk(self._folder):
+        for path, state in _walk(self._folder, self._within):
             line = f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
             total += int.from_bytes(hashlib.sha256(line.encode()).digest()[:16], "big")
         return f"{total % 2**128:032x}"
@@ -124,14 +128,14 @@ def find_naming(folder: Path) -> str | None:
         ) from problem
 
 
-def read_tile_file(folder: Path, stem: str) -> bytes | None:
+def read_tile_file(folder: Path, stem: str, *, within: Confinement = ANYWHERE) -> bytes | None:
     """The tile's bytes under whichever ending it has.
 
     Raises:
-        SourceError: the file is there and cannot be read.
+        SourceError: the file is there and cannot be read, or lies outside.
     """
     for extension in EXTENSIONS:
-        path = folder / f"{stem}.{extension}"
+        path = within.check(folder / f"{stem}.{extension}")
         try:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -152,10 +156,10 @@ def _numbered_folders(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdecimal() and str(int(name)) == name)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(folder: Path, within: Confinement) -> Iterator[tuple[str, os.stat_result]]:
     pending = [folder]
     while pending:
-        with os.scandir(pending.pop()) as entries:
+        with os.scandir(within.check(pending.pop())) as entries:
             for entry in entries:
                 if entry.is_dir():
                     pending.append(Path(entry.path))
@@ -163,10 +167,10 @@ def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
                     yield os.path.relpath(entry.path, folder), entry.stat()
 
 
-def _read_facts(folder: Path) -> TileSetFacts:
+def _read_facts(path: Path) -> TileSetFacts:
     """From a `metadata.json` beside the tiles, as tools that unpack archives leave it."""
     try:
-        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return TileSetFacts()
     return TileSetFacts.of(metadata) if isinstance(metadata, dict) else TileSetFacts()
