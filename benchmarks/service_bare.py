@@ -14,8 +14,8 @@ from crossfix.gallery import Gallery, current_version
 from crossfix.images import ImageLimits, decode
 from crossfix.preprocess import prepare
 from crossfix.view import ViewName
+from service.galleries.snapshot import Snapshot
 from service.localizer import estimate_place
-from service.snapshot import Snapshot
 
 Float32 = NDArray[np.float32]
 

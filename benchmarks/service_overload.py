@@ -7,7 +7,7 @@ at 3 times the capacity. Times count from when a photo should have been sent. Ac
 take at 3x about what they take at 0.8x; refusals must be quick and carry Retry-After; every photo
 must get one of the two. A row per load goes to `results/service_overload.csv`; exit code 1 when a
 photo got neither a 200 nor a 503, or a 503 had no Retry-After. The first seconds of an overload are
-taken for a burst (see service/waiting.py) and are not left out.
+taken for a burst (see service/batching/waiting.py) and are not left out.
 """
 
 import argparse

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from crossfix.gallery import version_directory
+from crossfix.gallery_journal import conclude
 from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, TILES_FILE, GalleryManifest
 from crossfix.manifest import FileEntry, fsync_directory, sha256_file, write_json_atomic
 from crossfix.sharded_gallery_manifest import SHARDS_DIRECTORY, EpochManifest, ShardEntry
 from index_builder.assembly.bounds import find_bounds
 from index_builder.assembly.content import hash_content
 from index_builder.indexing.build_index import build_index
-from index_builder.journal import conclude
 from index_builder.publish import BUILDING_PREFIX, Step, ignore_step, new_version_name, publish
 from index_builder.recipe import IndexRequest
 from index_builder.sharding_epochs import make_live, prune_epochs, require_kind, write_epoch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crossfix.errors import GalleryNotFound, PublishError
 from crossfix.gallery import current_version
+from crossfix.gallery_journal import PRUNED_PREFIX, announce, find_orphan, settle
 from crossfix.gallery_manifest import CURRENT_FILE, VERSIONS_DIRECTORY
 from crossfix.manifest import fsync_directory, write_json_atomic
 from crossfix.sharded_gallery import ShardedGallery
@@ -20,7 +21,6 @@ from crossfix.sharded_gallery_manifest import (
     read_epoch,
     shard_root,
 )
-from index_builder.journal import PRUNED_PREFIX, announce, find_orphan, settle
 from index_builder.publish import BUILDING_PREFIX, locked
 
 

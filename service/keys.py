@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from crossfix.errors import CrossfixError, InvalidParameter
-from service.key_file import KeyFile, KeyRecord, alone_at, make_key, read_keys, write_keys
+from service.guard.key_file import KeyFile, KeyRecord, alone_at, make_key, read_keys, write_keys
 
 
 def create(arguments: argparse.Namespace) -> str:

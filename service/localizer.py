@@ -17,10 +17,10 @@ from crossfix.preprocess import Prepared, prepare
 from crossfix.prior import Prior
 from crossfix.vector_search import SearchResult
 from crossfix.view import ViewName
-from service.batching import BatchObserver, MicroBatcher
+from service.batching.micro_batcher import BatchObserver, MicroBatcher
 from service.errors import DeadlineExceeded
+from service.galleries.snapshot import Snapshot
 from service.settings import Settings
-from service.snapshot import Snapshot
 
 Float32 = NDArray[np.float32]
 Span = tuple[str, float, float]

@@ -7,18 +7,18 @@ from typing import Any
 
 from crossfix.errors import CrossfixError
 from service.errors import NotReady, Overloaded
-from service.jobs import Jobs
-from service.kept_images import KeptImages
-from service.key_ring import KeyRing
+from service.galleries.snapshot import Snapshot, SnapshotHolder
+from service.guard.key_ring import KeyRing
+from service.guard.loopback import is_loopback
+from service.guard.rate_limit import RateLimit
 from service.localizer import Localizer
-from service.log import EVENTS
-from service.loopback import is_loopback
-from service.metrics import POOLS, Metrics, PoolMetrics, watch_loop_lag
-from service.rate_limit import RateLimit
+from service.observing.log import EVENTS
+from service.observing.metrics import POOLS, Metrics, PoolMetrics, watch_loop_lag
+from service.observing.tracing import Tracing
+from service.photos.kept_images import KeptImages
+from service.rebuild.jobs import Jobs
 from service.settings import Settings
 from service.settings_checks import refuse_unsafe_start
-from service.snapshot import Snapshot, SnapshotHolder
-from service.tracing import Tracing
 
 
 class Runtime:

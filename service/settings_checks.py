@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.errors import SettingsUnsafe
-from service.loopback import is_loopback
+from service.guard.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from service.key_ring import KeyRing
+    from service.guard.key_ring import KeyRing
     from service.settings import Settings
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from service.batching import MicroBatcher
+from service.batching.micro_batcher import MicroBatcher
 
 
 class Clock:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossfix.manifest import write_json_atomic
-from service.log import EVENTS
+from service.observing.log import EVENTS
 
 JobState = Literal[
     "queued",

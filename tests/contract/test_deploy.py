@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.core import Metric
 
-from service.metrics import Metrics
+from service.observing.metrics import Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))

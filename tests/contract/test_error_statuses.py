@@ -9,8 +9,8 @@ from PIL import Image
 
 from service.app import create_app
 from service.errors import JobRunning
-from service.key_file import KeyFile, make_key, write_keys
-from service.snapshot import load_snapshot
+from service.galleries.snapshot import load_snapshot
+from service.guard.key_file import KeyFile, make_key, write_keys
 from tests.service_world import World, jpeg, make_world
 
 JPEG = {"Content-Type": "image/jpeg"}

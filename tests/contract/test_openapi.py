@@ -18,8 +18,15 @@ def test_every_route_and_parameter_is_described() -> None:
     document = json.loads(openapi_text())
     assert set(document["paths"]) == {
         "/localize",
+        "/localize/batch",
         "/gallery",
+        "/gallery/tiles",
+        "/gallery/activate",
+        "/gallery/rebuild",
+        "/gallery/jobs",
+        "/gallery/jobs/{job_id}",
         "/tiles/{tile_id}",
+        "/map/{zoom}/{x}/{y}",
         "/encoder",
         "/livez",
         "/readyz",
@@ -27,7 +34,7 @@ def test_every_route_and_parameter_is_described() -> None:
     }
     operation = document["paths"]["/localize"]["post"]
     names = {parameter["name"] for parameter in operation["parameters"]}
-    assert names == {"k", "view", "lat", "lon", "radius_m", "heading_deg", "hfov_deg"}
+    assert names == {"k", "view", "lat", "lon", "radius_m", "area", "heading_deg", "hfov_deg"}
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert {"image/jpeg", "multipart/form-data"} <= set(operation["requestBody"]["content"])
     assert {"400", "413", "415", "422", "503", "504"} <= set(operation["responses"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.documents import openapi_text
-from service.key_file import KeyFile, make_key, write_keys
+from service.guard.key_file import KeyFile, make_key, write_keys
 from tests.service_world import jpeg, make_world, serve
 
 SEED = 6

@@ -8,7 +8,7 @@ import pytest
 
 from service.documents import openapi_document
 from service.errors import STATUS_OF
-from service.schemas import LocalizeQuery
+from service.photos.schemas import LocalizeQuery
 from service.settings import Settings
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "service.md").read_text(encoding="utf-8")

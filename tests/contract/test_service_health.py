@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.key_file import KeyFile, make_key, write_keys
-from service.snapshot import load_snapshot
+from service.galleries.snapshot import load_snapshot
+from service.guard.key_file import KeyFile, make_key, write_keys
 from service.version import service_version
 from tests.service_world import make_world, publish_gallery, serve
 

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from crossfix.errors import CrossfixError, InvalidParameter
 from service import errors
 from service.app import create_app
-from service.metric_families import LAG_BUCKETS_S, STAGE_BUCKETS_S
-from service.metrics import Metrics, watch_loop_lag
-from service.snapshot import load_snapshot
+from service.galleries.snapshot import load_snapshot
+from service.observing.metric_families import LAG_BUCKETS_S, STAGE_BUCKETS_S
+from service.observing.metrics import Metrics, watch_loop_lag
 from tests.service_world import jpeg, make_world
 
 PRIOR = {"lat": 50, "lon": 8, "radius_m": 9000, "view": "drone"}

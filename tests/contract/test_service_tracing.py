@@ -14,7 +14,7 @@ from pydantic import ValidationError
 pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
 
 from crossfix.errors import InvalidParameter
-from service.tracing import Tracing
+from service.observing.tracing import Tracing
 from tests.otlp_receiver import Receiver, attributes_of, receive
 from tests.service_world import jpeg, make_world, serve
 

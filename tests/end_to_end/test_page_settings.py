@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from service.key_file import KeyFile, make_key, write_keys
+from service.guard.key_file import KeyFile, make_key, write_keys
 from tests.end_to_end.browser_page import Visit, chromium
 from tests.service_world import jpeg, make_world, serve
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.key_file import KeyFile, make_key, write_keys
+from service.guard.key_file import KeyFile, make_key, write_keys
 from tests.service_world import World, jpeg, make_world, publish_gallery, serve, wait_until_ready
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import MicroBatcher
+from service.batching.micro_batcher import MicroBatcher
 from service.errors import DeadlineExceeded, Overloaded
 
 ARRIVE = st.tuples(

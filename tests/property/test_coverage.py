@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.coverage import RECTANGLES_AT_MOST, cover
+from service.galleries.coverage import RECTANGLES_AT_MOST, cover
 
 SIDE = 0.001
 NEAR = 2e-7  # coordinates are rounded to 1e-7

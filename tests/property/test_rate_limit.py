@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import RateLimited
-from service.rate_limit import RateLimit, address_key
+from service.guard.rate_limit import RateLimit, address_key
 
 TICK_S = Fraction(1, 8)  # exact as a float
 CALLERS = ("a", "b", "c")

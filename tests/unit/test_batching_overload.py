@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.batching import MicroBatcher
+from service.batching.micro_batcher import MicroBatcher
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 from tests.batcher_bench import Bench, learn_batch_time, run, settle
 

@@ -13,8 +13,8 @@ from PIL import Image
 from crossfix.geodesy import LonLat, TileId, from_web_mercator, tile_at, tile_bounds
 from crossfix.tile_table import TileTable
 from service.errors import ClientGone, Overloaded
-from service.map_index import MapIndex, world_boxes
-from service.map_tiles import (
+from service.galleries.map_index import MapIndex, world_boxes
+from service.galleries.map_tiles import (
     MAX_PICTURES,
     SAMPLES_ACROSS,
     MapTiles,
@@ -22,7 +22,7 @@ from service.map_tiles import (
     paint,
     plan_pieces,
 )
-from service.routes_map import MapDesk
+from service.routes.map import MapDesk
 
 DEG_PER_M = 1 / 111_320
 GROWN = np.array([-1.0, -1.0, 1.0, 1.0])  # a box a pixel larger on each side

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.page import MEDIA_TYPES, STATIC, map_host, static_files
+from service.routes.page import MEDIA_TYPES, STATIC, map_host, static_files
 from tests.service_world import make_world, serve
 
 OWN_FILES = sorted(path for path in STATIC.iterdir() if path.is_file())

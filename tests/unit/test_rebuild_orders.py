@@ -14,7 +14,7 @@ from service.rebuild.orders import RebuildOrder, inline_schema
 from service.rebuild.records import Job, JobRecords
 from service.rebuild.telling import apply_event, explain_end, not_started
 from service.rebuild.wording import PathScrubber
-from service.routes_jobs import parse_order
+from service.routes.jobs import parse_order
 from service.settings import Settings
 
 AREA = {"type": "Polygon", "coordinates": [[[8, 47], [9, 47], [9, 48], [8, 47]]]}

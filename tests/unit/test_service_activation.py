@@ -17,10 +17,10 @@ import pytest
 from crossfix.encoder import Encoder
 from crossfix.gallery import Gallery, current_version
 from crossfix.gallery_versions import list_versions, locked, make_live
-from service import snapshot as holding
-from service import snapshot_activation
 from service.errors import JobRunning, NotReady, VersionNotFound, VersionUnusable
-from service.snapshot import SnapshotHolder
+from service.galleries import snapshot as holding
+from service.galleries import snapshot_activation
+from service.galleries.snapshot import SnapshotHolder
 from tests.service_world import World, make_world, publish_gallery, serve
 from tests.swap_world import publish_marked
 from tests.tiny_encoder import write_tiny_encoder
@@ -230,8 +230,8 @@ SWITCHER = """
 import sys
 from pathlib import Path
 from service.settings import Settings
-from service.snapshot import load_snapshot
-from service.snapshot_activation import switch_on_disk
+from service.galleries.snapshot import load_snapshot
+from service.galleries.snapshot_activation import switch_on_disk
 
 settings = Settings(encoder=Path(sys.argv[1]), gallery=Path(sys.argv[2]), device="cpu")
 live = load_snapshot(settings)

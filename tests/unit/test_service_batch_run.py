@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.batch_run import BatchRun
 from service.errors import Overloaded
-from service.metrics import Metrics
-from service.photo_body import SentPhoto
-from service.routes_batch import slots_of_batch
-from service.schemas import LocalizeQuery
+from service.observing.metrics import Metrics
+from service.photos.batch_run import BatchRun
+from service.photos.photo_body import SentPhoto
+from service.photos.schemas import LocalizeQuery
+from service.routes.batch import slots_of_batch
 from service.settings import Settings
 
 

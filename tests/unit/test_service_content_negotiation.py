@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.content_negotiation import preferred_type
+from service.http.content_negotiation import preferred_type
 
 JSON, GEOJSON = "application/json", "application/geo+json"
 

@@ -16,9 +16,9 @@ from crossfix.errors import InvalidParameter
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.gallery_versions import make_live
 from crossfix.tile_table import PICTURE_SCHEMA, SCHEMA
-from service.etag import is_known, tag_of
-from service.gallery_footprints import Box
-from service.gallery_listing import credits_of
+from service.galleries.footprints import Box
+from service.galleries.listing import credits_of
+from service.http.etag import is_known, tag_of
 from tests.service_world import World, jpeg, make_world, publish_gallery, serve
 from tests.swap_world import publish_marked, sign_again
 from tests.tiny_encoder import write_tiny_encoder

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from service import jobs as jobs_module
 from service.errors import JobNotFound, JobOver, JobRunning, NotReady
-from service.jobs import Jobs
-from service.metrics import Metrics
+from service.observing.metrics import Metrics
+from service.rebuild import jobs as jobs_module
+from service.rebuild.jobs import Jobs
 from service.rebuild.orders import RebuildOrder
 from service.rebuild.records import KEPT_RECORDS, Job, JobRecords, now
 from service.settings import Settings

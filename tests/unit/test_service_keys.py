@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import KeysUnusable, Unauthorized
-from service.key_file import KEY_PATTERN, KeyFile, hash_key, make_key, read_keys, write_keys
-from service.key_ring import LOOK_S, KeyRing
+from service.guard.key_file import KEY_PATTERN, KeyFile, hash_key, make_key, read_keys, write_keys
+from service.guard.key_ring import LOOK_S, KeyRing
 from service.keys import main
 
 DAY = date(2030, 5, 17)

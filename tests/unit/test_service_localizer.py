@@ -12,9 +12,9 @@ from crossfix.encoder import Encoder
 from crossfix.errors import UnknownView, UnreadableImage
 from crossfix.images import decode
 from service.errors import DeadlineExceeded, NotReady, Overloaded
+from service.galleries.snapshot import Snapshot, load_snapshot
 from service.localizer import STAGES, Localizer, PhotoQuery
-from service.metrics import POOLS, Metrics, PoolMetrics
-from service.snapshot import Snapshot, load_snapshot
+from service.observing.metrics import POOLS, Metrics, PoolMetrics
 from tests.service_world import World, jpeg, make_world, publish_gallery
 from tests.tiny_encoder import write_tiny_encoder
 

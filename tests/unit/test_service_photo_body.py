@@ -7,9 +7,9 @@ import pytest
 from fastapi import Request
 
 from crossfix.errors import InvalidParameter
-from service.body_limit import BodyLimit
 from service.errors import BodyTooLarge, ClientGone, MalformedBody, UploadTooSlow
-from service.photo_body import (
+from service.http.body_limit import BodyLimit
+from service.photos.photo_body import (
     SentPhoto,
     read_photo,
     read_photos,

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from service import routes_jobs
+from service.routes import jobs as routes_jobs
 from tests.rebuild_world import SMALL, ask, rebuild_settings
 from tests.service_world import make_world, serve
 

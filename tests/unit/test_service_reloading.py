@@ -10,11 +10,16 @@ import pytest
 
 from crossfix.encoder import Encoder
 from crossfix.errors import EncoderGalleryMismatch
-from service import snapshot as holding
-from service import snapshot_loading, snapshot_memory
 from service.errors import VersionUnusable
-from service.snapshot import SnapshotHolder, load_snapshot
-from service.snapshot_memory import MemoryShort, encoder_bytes, find_free_bytes, gallery_bytes
+from service.galleries import snapshot as holding
+from service.galleries import snapshot_loading, snapshot_memory
+from service.galleries.snapshot import SnapshotHolder, load_snapshot
+from service.galleries.snapshot_memory import (
+    MemoryShort,
+    encoder_bytes,
+    find_free_bytes,
+    gallery_bytes,
+)
 from tests.service_world import World, make_world, publish_gallery
 from tests.swap_world import publish_marked
 from tests.tiny_encoder import write_tiny_encoder

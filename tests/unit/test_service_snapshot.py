@@ -18,7 +18,7 @@ from crossfix.errors import (
 )
 from crossfix.estimate import CANDIDATES
 from service.errors import NotReady
-from service.snapshot import SnapshotHolder, load_snapshot, run_canary
+from service.galleries.snapshot import SnapshotHolder, load_snapshot, run_canary
 from tests.service_world import World, make_world, publish_gallery, serve
 from tests.tiny_encoder import write_tiny_encoder
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from service.app import create_app
 from service.errors import KeysUnusable, SettingsUnsafe
-from service.key_file import KeyFile, make_key, write_keys
+from service.guard.key_file import KeyFile, make_key, write_keys
 from service.settings import Settings
 
 NEEDED = {"encoder": "/data/encoder", "gallery": "/data/gallery"}

@@ -1,0 +1,1 @@
+"""Bounded queues before the workers."""

@@ -1,0 +1,1 @@
+"""The live encoder and gallery, swapping them, and showing them."""

@@ -1,0 +1,230 @@
+"""Encoder and gallery that belong together: loaded, verified and tried before anyone sees them."""
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossfix.encoder import Encoder
+from crossfix.encoder_manifest import MANIFEST_FILE as ENCODER_FILE
+from crossfix.encoder_manifest import EncoderManifest
+from crossfix.errors import (
+    CrossfixError,
+    EncoderCorrupt,
+    EncoderGalleryMismatch,
+    GalleryCorrupt,
+    GalleryNotFound,
+)
+from crossfix.estimate import CANDIDATES
+from crossfix.gallery import Gallery, current_version, version_directory
+from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest
+from crossfix.images import Photo
+from crossfix.manifest import read_model
+from crossfix.preprocess import prepare
+from crossfix.view import QUERY_VIEWS
+from service.galleries.coverage import cover
+from service.galleries.snapshot_memory import find_free_bytes, require_memory
+from service.observing.log import EVENTS
+from service.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Encoder and gallery of one version; immutable, compared by identity.
+
+    Attributes:
+        loaded_at: Unix time.
+        load_s: how long loading and verifying took, seconds; 0 where nobody measured it.
+    """
+
+    encoder: Encoder
+    gallery: Gallery
+    version: str
+    loaded_at: float = field(default_factory=time.time)
+    load_s: float = 0.0
+
+    @cached_property
+    def coverage(self) -> dict[str, Any]:
+        """Where the tiles are, as a GeoJSON MultiPolygon; see :mod:`service.galleries.coverage`."""
+        return cover(self.gallery.tiles)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the gallery version's files, pictures included."""
+        return sum(entry.size_bytes for entry in self.gallery.manifest.files.values())
+
+
+def load_snapshot(settings: Settings) -> Snapshot:
+    """Loads encoder and live gallery version and proves that they work together.
+
+    Raises:
+        EncoderError: missing, corrupt, or not runnable on the device.
+        GalleryError: missing, corrupt, or embedded by another encoder.
+        MemoryShort: they do not fit.
+    """
+    started = time.monotonic()
+    encoder = load_encoder(settings)
+    return load_version(settings, current_version(settings.gallery), encoder, started=started)
+
+
+def load_encoder(settings: Settings) -> Encoder:
+    """The encoder of the settings; errors as in :meth:`Encoder.load`."""
+    return Encoder.load(
+        settings.encoder,
+        device=settings.device,
+        threads=settings.encode_threads,
+        precision=settings.precision,
+    )
+
+
+def load_version(
+    settings: Settings, version: str, encoder: Encoder, *, started: float | None = None
+) -> Snapshot:
+    """A gallery version beside an encoder that is already loaded, or beside the one now on disk.
+
+    Where the version was embedded by another encoder than the given one, and the folder in the
+    settings holds that one by now, it is loaded too.
+
+    Args:
+        started: `time.monotonic()` from when the loading is measured; default now.
+
+    Raises:
+        EncoderError, GalleryError, MemoryShort: as in :func:`load_snapshot`.
+    """
+    started = time.monotonic() if started is None else started
+    manifest = read_version(settings.gallery, version)
+    other = find_other_encoder(settings, manifest, encoder)
+    require_memory(manifest, other, free_bytes=find_free_bytes())
+    if other is not None:
+        encoder = load_encoder(settings)
+    try:
+        gallery = Gallery.open(settings.gallery, version=version)
+    except (OSError, ValueError) as problem:
+        raise GalleryCorrupt(
+            f"gallery version {version} in {settings.gallery} cannot be opened",
+            hint="build the gallery again",
+        ) from problem
+    gallery.require_encoder(encoder)
+    snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
+    run_canary(snapshot)
+    warm_up(snapshot)
+    _note_fallback(snapshot)
+    return Snapshot(
+        encoder=encoder,
+        gallery=gallery,
+        version=version,
+        load_s=time.monotonic() - started,
+    )
+
+
+def read_version(root: Path, version: str) -> GalleryManifest:
+    """A version's manifest; its files are there in their sizes, which costs next to nothing.
+
+    Raises:
+        GalleryNotFound: no such version, or its manifest has not been copied yet.
+        GalleryCorrupt: a file is missing or has another size.
+    """
+    directory = version_directory(root, version)
+    try:
+        manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
+    except OSError as problem:
+        raise GalleryNotFound(
+            f"there is no gallery version at {directory}",
+            hint="check the path, or build the gallery",
+        ) from problem
+    for name, entry in manifest.files.items():
+        try:
+            size = (directory / name).stat().st_size
+        except OSError:
+            size = -1
+        if size != entry.size_bytes:
+            found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size_bytes}"
+            raise GalleryCorrupt(
+                f"{name} in {directory} {found}", hint="it was cut short; copy or build it again"
+            )
+    return manifest
+
+
+def find_other_encoder(
+    settings: Settings, gallery: GalleryManifest, encoder: Encoder
+) -> EncoderManifest | None:
+    """The encoder on disk that the gallery version needs instead; None when the given one fits.
+
+    Raises:
+        EncoderGalleryMismatch: neither is the one that embedded it; all are named.
+    """
+    if gallery.embedding_space_id == encoder.embedding_space_id:
+        return None
+    try:
+        on_disk = read_model(settings.encoder / ENCODER_FILE, EncoderManifest, EncoderCorrupt)
+    except (CrossfixError, OSError):
+        on_disk = None
+    if on_disk is not None and on_disk.embedding_space_id == gallery.embedding_space_id:
+        return on_disk
+    live, now = encoder.manifest, ""
+    if on_disk is not None and on_disk.embedding_space_id != live.embedding_space_id:
+        now = f", the one on disk {on_disk.name} (space {on_disk.embedding_space_id})"
+    raise EncoderGalleryMismatch(
+        f"gallery version {gallery.version} was embedded by {gallery.encoder_name} (space "
+        f"{gallery.embedding_space_id}), the encoder is {live.name} (space "
+        f"{live.embedding_space_id}){now}",
+        hint="rebuild the gallery with this encoder, or put the encoder it was built with in place",
+    )
+
+
+def run_canary(snapshot: Snapshot) -> None:
+    """One query per view through the whole path: warms it up and proves it.
+
+    Raises:
+        EncoderCorrupt: an embedding is not unit-norm.
+        GalleryCorrupt: a search gives fewer tiles than it must, or scores that are no cosines.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (256, 512, 3), dtype=np.uint8)
+    for view in QUERY_VIEWS:
+        if view not in snapshot.encoder.manifest.views:
+            continue
+        prepared = prepare(Photo.of(noise), snapshot.encoder.view(view))
+        embedding = snapshot.encoder.encode(prepared.tensor[None], view)
+        if abs(float(np.linalg.norm(embedding)) - 1.0) > 1e-2:
+            raise EncoderCorrupt(
+                f"encoder {snapshot.encoder.manifest.name} gives {view} "
+                "embeddings that are not unit-norm",
+                hint="export it again",
+            )
+        found = snapshot.gallery.search(embedding, CANDIDATES)  # as many as photos are asked with
+        expected = min(CANDIDATES, len(snapshot.gallery))
+        if found.rows.shape != (1, expected) or not np.all(np.abs(found.scores) <= 1.01):
+            raise GalleryCorrupt(
+                f"gallery version {snapshot.version} fails its canary query",
+                hint="build the gallery again",
+            )
+    snapshot.gallery.picture(0)
+
+
+def warm_up(snapshot: Snapshot) -> None:
+    """What the first requests would wait for: the lookup of tile ids.
+
+    Raises:
+        GalleryCorrupt: a tile is not found by its own id.
+    """
+    gallery = snapshot.gallery
+    last = len(gallery) - 1
+    if gallery.tiles.ids[gallery.row_of(gallery.tiles.ids[last])] != gallery.tiles.ids[last]:
+        raise GalleryCorrupt(
+            f"gallery version {snapshot.version} does not find its own tiles",
+            hint="build the gallery again",
+        )
+
+
+def _note_fallback(snapshot: Snapshot) -> None:
+    gallery = snapshot.gallery
+    if gallery.index_fallback:
+        fields = {
+            "gallery_version": snapshot.version,
+            "index_in_use": gallery.index_kind,
+            "reason": gallery.index_fallback,
+        }
+        EVENTS.warning("index_fallback", extra={"fields": fields})

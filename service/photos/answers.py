@@ -1,0 +1,103 @@
+"""From a localization to what is sent: the JSON answer and Server-Timing."""
+
+from urllib.parse import quote
+
+from crossfix.gallery_manifest import BoundsModel
+from crossfix.geodesy import distance_m
+from service.localizer import Localization
+from service.photos.schemas import (
+    EncoderName,
+    Estimate,
+    GalleryName,
+    LocalizeAnswer,
+    Match,
+    StageTimes,
+)
+
+KEPT = "this service keeps the photos sent to it, with their answers"
+
+
+def answer_of(
+    found: Localization, *, request_id: str, root_path: str, total_s: float, kept: bool = False
+) -> LocalizeAnswer:
+    """The JSON answer.
+
+    Args:
+        root_path: the prefix a proxy serves us under.
+        kept: whether the photo is stored; its sender is told.
+    """
+    manifest, gallery = found.snapshot.encoder.manifest, found.snapshot.gallery
+    warnings = list(found.warnings)
+    if found.estimate is None:
+        warnings.append("the encoder is not calibrated for this view: no radius, no confidence")
+    if kept:
+        warnings.append(KEPT)
+    stages_ms = {stage: round(seconds * 1000, 3) for stage, seconds in found.stage_s.items()}
+    return LocalizeAnswer(
+        matches=_matches(found, root_path),
+        estimate=_estimate(found),
+        stage_ms=StageTimes(**stages_ms, total=round(total_s * 1000, 3)),
+        encoder=EncoderName(name=manifest.name, embedding_space_id=manifest.embedding_space_id),
+        gallery=GalleryName(version=found.snapshot.version, tiles=len(gallery)),
+        warnings=warnings,
+        request_id=request_id,
+    )
+
+
+def _matches(found: Localization, root_path: str) -> list[Match]:
+    tiles, rows = found.snapshot.gallery.tiles, found.rows
+    apart_m = distance_m(tiles.lon[rows], tiles.lat[rows], tiles.lon[rows[0]], tiles.lat[rows[0]])
+    return [
+        Match(
+            rank=position + 1,
+            tile_id=tiles.ids[row],
+            score=round(float(found.scores[position]), 6),
+            lat=float(tiles.lat[row]),
+            lon=float(tiles.lon[row]),
+            bounds=BoundsModel(
+                west=tiles.west[row],
+                south=tiles.south[row],
+                east=tiles.east[row],
+                north=tiles.north[row],
+            ),
+            size_m=float(tiles.size_m[row]),
+            date=tiles.date[row],
+            attribution=tiles.attribution[row],
+            licence=tiles.licence[row],
+            picture_url=picture_url(tiles.ids[row], found.snapshot.version, root_path),
+            distance_to_best_m=round(float(apart_m[position]), 2),
+        )
+        for position, row in enumerate(int(row) for row in rows)
+    ]
+
+
+def picture_url(tile_id: str, version: str, root_path: str) -> str:
+    """A tile picture's address; naming the version lets it be cached for ever."""
+    return f"{root_path}/tiles/{quote(tile_id)}?v={quote(version)}"
+
+
+def _estimate(found: Localization) -> Estimate:
+    place = found.estimate
+    if place is None:
+        tiles, best = found.snapshot.gallery.tiles, int(found.rows[0])
+        return Estimate(
+            lat=float(tiles.lat[best]),
+            lon=float(tiles.lon[best]),
+            radius_m=None,
+            confidence=None,
+            refused=True,
+            reason="the encoder is not calibrated for this view: this is only the best tile",
+        )
+    return Estimate(
+        lat=place.lat,
+        lon=place.lon,
+        radius_m=round(place.radius_m, 2),
+        confidence=round(place.confidence, 4),
+        refused=place.refused,
+        reason=place.reason,
+    )
+
+
+def server_timing(stages: StageTimes) -> str:
+    """The Server-Timing header's value (W3C Server Timing; durations in milliseconds)."""
+    return ", ".join(f"{name};dur={value:g}" for name, value in stages.model_dump().items())

@@ -1,0 +1,1 @@
+"""One file per group of routes; they translate between HTTP and the rest."""

@@ -1,0 +1,98 @@
+"""GET /livez, /readyz and /metrics: for orchestrators and Prometheus."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+
+from service.errors import NotReady
+from service.guard.access import MetricsReader
+from service.observing.metrics import fell_back
+from service.photos.schemas import ErrorAnswer
+from service.runtime import Runtime
+from service.version import service_version
+
+router = APIRouter(tags=["operation"])
+
+
+class Alive(BaseModel):
+    """What /livez answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """What /readyz answers with 200."""
+
+    status: Literal["ready"] = "ready"
+    service: str = Field(description="Version of this service.")
+    gallery_version: str
+    encoder: str
+    embedding_space_id: str
+    provider: str = Field(description="ONNX Runtime execution provider in use.")
+    provider_fallback: bool = Field(description="True: a GPU was offered but the CPU is used.")
+    index_fallback: bool = Field(description="True: another index than the gallery's is searched.")
+    keeps_images: bool = Field(description="True: photos that are sent here are kept.")
+    last_reload_failure: str = Field(
+        description=(
+            "Error code of the newest gallery version, if it was refused and this older one "
+            "still serves; else empty."
+        )
+    )
+
+
+@router.get("/livez")
+async def report_alive() -> Alive:
+    """200 while the event loop turns."""
+    return Alive()
+
+
+@router.get(
+    "/readyz",
+    responses={
+        503: {
+            "model": ErrorAnswer,
+            "description": "Nothing is loaded yet, or the service is stopping.",
+        }
+    },
+)
+async def report_ready(request: Request) -> Ready:
+    """200 when photos can be answered; which versions answer, and on what.
+
+    Full queues do not make a replica unready: its own 503 with Retry-After says so per photo,
+    and under a load that fills all of them everybody would be turned away at once.
+    """
+    runtime: Runtime = request.app.state.runtime
+    if runtime.draining:
+        raise NotReady("the service is stopping", hint="use another replica")
+    snapshot = runtime.holder.current()
+    provider = snapshot.encoder.provider
+    return Ready(
+        service=service_version(),
+        gallery_version=snapshot.version,
+        encoder=snapshot.encoder.manifest.name,
+        embedding_space_id=snapshot.encoder.manifest.embedding_space_id,
+        provider=provider,
+        provider_fallback=fell_back(runtime.settings, provider),
+        index_fallback=bool(snapshot.gallery.index_fallback),
+        keeps_images=runtime.settings.keep_images is not None,
+        last_reload_failure=runtime.metrics.last_reload_failure,
+    )
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {}}, "description": "Prometheus text format."},
+        401: {"model": ErrorAnswer, "description": "An API key is needed, or this one is wrong."},
+        403: {"model": ErrorAnswer, "description": "The API key does not allow this."},
+    },
+)
+async def send_metrics(request: Request, _caller: MetricsReader) -> Response:
+    """Everything an operator can see."""
+    runtime: Runtime = request.app.state.runtime
+    runtime.metrics.draining.set(int(runtime.draining))
+    return Response(await runtime.metrics.scrape(), media_type=CONTENT_TYPE_LATEST)
