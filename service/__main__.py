@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from crossfix.errors import CrossfixError
 from service.errors import AddressUnavailable
-from service.http.server import DrainingServer
-from service.observing.log import EVENTS, configure_logging, log_start
+from service.logs.log import EVENTS, configure_logging, log_start
+from service.server import DrainingServer
 from service.settings import Settings
 
 

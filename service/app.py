@@ -9,12 +9,10 @@ from starlette.middleware import Middleware
 
 from crossfix.errors import CrossfixError
 from service.galleries.snapshot import Snapshot
-from service.guard.access import BEARER, KEY_HEADER
 from service.http.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
 from service.http.error_answers import install_handlers
 from service.http.middleware import CrossOrigin, RequestContext
 from service.observing.tracing import NO_OTHER_TELEMETRY, TraceRequests
-from service.photos.schemas import ErrorAnswer
 from service.routes import activate as routes_activate
 from service.routes import api_docs, page
 from service.routes import batch as routes_batch
@@ -23,7 +21,9 @@ from service.routes import health as routes_health
 from service.routes import jobs as routes_jobs
 from service.routes import localize as routes_localize
 from service.routes import map as routes_map
+from service.routes.access import BEARER, KEY_HEADER
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 from service.settings import Settings
 from service.version import service_version
 

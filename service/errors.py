@@ -148,6 +148,7 @@ class SettingsUnsafe(CrossfixError):
     code = "settings_unsafe"
 
 
+INTERNAL_MESSAGE = "the service failed to answer; the request id finds the cause in its log"
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; nobody is left to read it but logs and metrics
 
 STATUS_OF: dict[type[CrossfixError], int] = {

@@ -14,18 +14,16 @@ from crossfix.estimate import CANDIDATES, Candidates, LocationEstimate, estimate
 from crossfix.images import decode
 from crossfix.onnx_session import CPU
 from crossfix.preprocess import Prepared, prepare
-from crossfix.prior import Prior
 from crossfix.vector_search import SearchResult
 from crossfix.view import ViewName
 from service.batching.micro_batcher import BatchObserver, MicroBatcher
 from service.errors import DeadlineExceeded
 from service.galleries.snapshot import Snapshot
+from service.photos.localization import STAGES, Localization, PhotoQuery, Span
 from service.settings import Settings
 
 Float32 = NDArray[np.float32]
-Span = tuple[str, float, float]
 
-STAGES = ("decode", "queue", "encode", "search", "estimate")
 _STAGE_OF = {
     "decode_queue": "queue",
     "decode": "decode",
@@ -36,47 +34,6 @@ _STAGE_OF = {
     "search": "search",
     "estimate": "estimate",
 }
-
-
-@dataclass(frozen=True)
-class PhotoQuery:
-    """One photo and what is known about it."""
-
-    data: bytes
-    view: ViewName
-    k: int
-    prior: Prior | None = None
-    heading_deg: float | None = None
-    hfov_deg: float | None = None
-
-
-@dataclass(frozen=True)
-class Localization:
-    """Ranked gallery rows and the estimate.
-
-    Attributes:
-        rows, scores: (k',), best first.
-        estimate: None when the encoder has no calibration for the view.
-        margin: the best score less the second's, whatever k is; None with one tile in reach.
-        stage_s: seconds per stage of `STAGES`; preprocessing counts as encode.
-        timeline: (name, start, end) of everything that happened, in order and without gaps, in
-            seconds of `time.monotonic`: decode_queue, decode, prepare, encode_queue, encode,
-            search_queue, search, estimate. On a CPU one worker does all of it, so there is only
-            one wait: encode_queue, which comes first.
-        photo_format: as Pillow names it.
-        photo_px: pixels of the whole photo, however small it was decoded.
-    """
-
-    snapshot: Snapshot
-    rows: NDArray[np.int64]
-    scores: Float32
-    margin: float | None
-    estimate: LocationEstimate | None
-    warnings: tuple[str, ...]
-    stage_s: dict[str, float]
-    timeline: tuple[Span, ...]
-    photo_format: str
-    photo_px: int
 
 
 @dataclass(eq=False)

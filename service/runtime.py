@@ -9,16 +9,16 @@ from crossfix.errors import CrossfixError
 from service.errors import NotReady, Overloaded
 from service.galleries.snapshot import Snapshot, SnapshotHolder
 from service.guard.key_ring import KeyRing
-from service.guard.loopback import is_loopback
 from service.guard.rate_limit import RateLimit
+from service.kept_images import KeptImages
 from service.localizer import Localizer
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
+from service.loopback import is_loopback
 from service.observing.metrics import POOLS, Metrics, PoolMetrics, watch_loop_lag
 from service.observing.tracing import Tracing
-from service.photos.kept_images import KeptImages
 from service.rebuild.jobs import Jobs
 from service.settings import Settings
-from service.settings_checks import refuse_unsafe_start
+from service.start_checks import refuse_unsafe_start
 
 
 class Runtime:

@@ -5,17 +5,14 @@ Every check returns one sentence that names the settings and says what to do, or
 
 import ipaddress
 import re
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from service.errors import SettingsUnsafe
-from service.guard.loopback import is_loopback
+from service.loopback import is_loopback
 
 if TYPE_CHECKING:
-    from service.guard.key_ring import KeyRing
     from service.settings import Settings
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
@@ -27,7 +24,7 @@ def first_contradiction(settings: "Settings") -> str:
 
 
 def _rebuild_needs_keys(settings: "Settings") -> str:
-    if not _may_rebuild(settings) or settings.keys or is_loopback(settings.host):
+    if not may_rebuild(settings) or settings.keys or is_loopback(settings.host):
         return ""
     return (
         f"rebuild_roots or rebuild_recipes is set while host {settings.host} is reachable from "
@@ -183,37 +180,8 @@ CHECKS: tuple[Callable[["Settings"], str], ...] = (
 )
 
 
-def refuse_unsafe_start(settings: "Settings", keys: "KeyRing | None") -> None:
-    """The checks that look at the disk.
-
-    Raises:
-        SettingsUnsafe: a folder of rebuilds is missing or open to all, or nobody may rebuild.
-    """
-    folders = [("rebuild_roots", root) for root in settings.rebuild_roots]
-    if settings.rebuild_recipes is not None:
-        folders.append(("rebuild_recipes", settings.rebuild_recipes))
-    for name, folder in folders:
-        if not folder.is_dir():
-            raise SettingsUnsafe(f"{name}: {folder} is not a folder", hint="make it, or correct it")
-        if folder.resolve() == Path(folder.resolve().anchor):
-            raise SettingsUnsafe(
-                f"{name}: {folder} is the whole disk", hint="name the folder with the imagery"
-            )
-    recipes = settings.rebuild_recipes
-    if recipes is not None and recipes.stat().st_mode & stat.S_IWOTH:
-        raise SettingsUnsafe(
-            f"rebuild_recipes: anybody on this machine may write to {recipes}, and recipes may "
-            "make the service read any address",
-            hint=f"chmod o-w {recipes}",
-        )
-    if _may_rebuild(settings) and keys is not None and not keys.holds("admin"):
-        raise SettingsUnsafe(
-            f"rebuilds are configured but the keys file {settings.keys} has no admin key",
-            hint="add one with: python -m service.keys create --scope admin",
-        )
-
-
-def _may_rebuild(settings: "Settings") -> bool:
+def may_rebuild(settings: "Settings") -> bool:
+    """Whether rebuilds over HTTP are switched on."""
     return bool(settings.rebuild_roots) or settings.rebuild_recipes is not None
 
 

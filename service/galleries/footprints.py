@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from crossfix.errors import InvalidParameter
 from crossfix.tile_table import TileTable
+from service.galleries.addresses import picture_url
 from service.galleries.snapshot import Snapshot
-from service.photos.answers import picture_url
 
 Int64 = NDArray[np.int64]
 MOST_FOOTPRINTS = 5000

@@ -11,7 +11,7 @@ from crossfix.gallery_versions import list_versions
 from crossfix.manifest import read_model
 from service.galleries.schemas import Credit, VersionInfo
 from service.galleries.snapshot import Snapshot
-from service.photos.schemas import EncoderName
+from service.schemas import EncoderName
 
 _ManifestState = tuple[int, int]
 

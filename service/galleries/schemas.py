@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossfix.gallery_manifest import BoundsModel, IndexInfo, IndexKind, SourceInfo
-from service.photos.schemas import EncoderName
+from service.schemas import EncoderName
 
 VERSION_NAME = r"^[A-Za-z0-9._-]{1,200}$"
 

@@ -27,7 +27,7 @@ from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS
 from service.galleries.coverage import cover
 from service.galleries.snapshot_memory import find_free_bytes, require_memory
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 from service.settings import Settings
 
 

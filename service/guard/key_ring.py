@@ -17,7 +17,7 @@ from service.guard.key_file import (
     read_keys,
     signature_of,
 )
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 
 LOOK_S = 1.0  # how soon a revoked key stops opening
 NOBODY = "0" * 64  # compared with where there is no such key, so that this takes as long

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.answer_headers import SECURITY_HEADERS
 from service.http.error_answers import error_body
-from service.observing.log import REQUESTS
+from service.logs.log import REQUESTS
 from service.observing.metrics import Metrics
 
 HEAD_S = 10.0  # from the connection, or a later head's first byte, to the head's end

@@ -17,6 +17,7 @@ from starlette.routing import Match
 
 from crossfix.errors import CrossfixError, InvalidParameter
 from service.errors import (
+    INTERNAL_MESSAGE,
     ClientGone,
     MalformedBody,
     NotReady,
@@ -26,7 +27,6 @@ from service.errors import (
     status_of,
 )
 
-INTERNAL_MESSAGE = "the service failed to answer; the request id finds the cause in its log"
 LONGEST_TEXT = 500  # characters; parameters' names come from the caller
 
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.answer_headers import complete_headers
 from service.http.error_answers import error_response, internal_error_response, stopping_response
-from service.observing.log import REQUESTS, log_request
+from service.logs.log import REQUESTS, log_request
 from service.observing.metrics import Metrics
 
 REQUEST_ID_HEADER = "X-Request-Id"

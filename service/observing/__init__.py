@@ -1,1 +1,1 @@
-"""Metrics, logs, traces."""
+"""Metrics and traces."""

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 
 from crossfix.view import QUERY_VIEWS
-from service.localizer import STAGES
+from service.photos.localization import STAGES
 
 MS = 0.001
 STAGE_BUCKETS_S = tuple(

@@ -24,9 +24,9 @@ from service.errors import (
     UploadTooSlow,
 )
 from service.galleries.snapshot import Snapshot
-from service.localizer import Localization
-from service.observing.log import lost_lines
+from service.logs.log import lost_lines
 from service.observing.metric_families import FORMATS, OTHER, POOLS, MetricFamilies
+from service.photos.localization import Localization
 from service.settings import Settings
 
 __all__ = ["POOLS", "Metrics", "PoolMetrics", "fell_back", "watch_loop_lag"]

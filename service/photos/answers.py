@@ -1,18 +1,11 @@
 """From a localization to what is sent: the JSON answer and Server-Timing."""
 
-from urllib.parse import quote
-
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import distance_m
-from service.localizer import Localization
-from service.photos.schemas import (
-    EncoderName,
-    Estimate,
-    GalleryName,
-    LocalizeAnswer,
-    Match,
-    StageTimes,
-)
+from service.galleries.addresses import picture_url
+from service.photos.localization import Localization
+from service.photos.schemas import Estimate, LocalizeAnswer, Match, StageTimes
+from service.schemas import EncoderName, GalleryName
 
 KEPT = "this service keeps the photos sent to it, with their answers"
 
@@ -69,11 +62,6 @@ def _matches(found: Localization, root_path: str) -> list[Match]:
         )
         for position, row in enumerate(int(row) for row in rows)
     ]
-
-
-def picture_url(tile_id: str, version: str, root_path: str) -> str:
-    """A tile picture's address; naming the version lets it be cached for ever."""
-    return f"{root_path}/tiles/{quote(tile_id)}?v={quote(version)}"
 
 
 def _estimate(found: Localization) -> Estimate:

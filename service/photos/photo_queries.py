@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from crossfix.errors import InvalidParameter
 from crossfix.geodesy import LonLat
 from crossfix.prior import Disc, Prior, Region
-from service.localizer import PhotoQuery
+from service.photos.localization import PhotoQuery
 from service.photos.schemas import LocalizeQuery
 
 _PRIOR = frozenset({"lat", "lon", "radius_m", "area"})

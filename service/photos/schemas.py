@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crossfix.gallery_manifest import BoundsModel
+from service.schemas import EncoderName, ErrorDetail, GalleryName
 
 QueryView = Literal["ground", "drone"]
 
@@ -119,20 +120,6 @@ class StageTimes(BaseModel):
     total: float
 
 
-class EncoderName(BaseModel):
-    """Which encoder answered."""
-
-    name: str
-    embedding_space_id: str
-
-
-class GalleryName(BaseModel):
-    """Which gallery version answered."""
-
-    version: str
-    tiles: int
-
-
 class LocalizeAnswer(BaseModel):
     """The answer of /localize."""
 
@@ -143,21 +130,6 @@ class LocalizeAnswer(BaseModel):
     gallery: GalleryName
     warnings: list[str] = Field(description="What was assumed about the photo.")
     request_id: str
-
-
-class ErrorDetail(BaseModel):
-    """Why a request failed."""
-
-    code: str = Field(description="Stable and machine-readable.")
-    message: str
-    hint: str = Field(description="What to do; may be empty.")
-    request_id: str
-
-
-class ErrorAnswer(BaseModel):
-    """Every failure has this shape."""
-
-    error: ErrorDetail
 
 
 class BatchResult(BaseModel):

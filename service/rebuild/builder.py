@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 
 NICENESS = 10
 LONGEST_LINE_BYTES = 1 << 20

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from crossfix.errors import CrossfixError
 from crossfix.gallery import current_version
 from service.errors import JobNotFound, JobOver, JobRunning, NotReady
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 from service.observing.metrics import Metrics
 from service.rebuild.builder import Builder
 from service.rebuild.commands import Plan, builder_command, builder_environment, make_plan

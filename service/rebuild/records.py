@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossfix.manifest import write_json_atomic
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 
 JobState = Literal[
     "queued",

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request
 
 from service.galleries.schemas import Activated, ActivateRequest
-from service.guard.access import Admin
-from service.photos.schemas import EncoderName, ErrorAnswer
+from service.routes.access import Admin
 from service.runtime import Runtime
+from service.schemas import EncoderName, ErrorAnswer
 
 router = APIRouter(tags=["gallery"])
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.guard.access import Reader
 from service.photos.answers import server_timing
-from service.photos.batch_run import BatchRun, batch_parameters
 from service.photos.geojson import GEOJSON, geojson_of_batch
 from service.photos.photo_body import FIELD, MULTIPART, read_photos, run_while_connected
 from service.photos.schemas import BatchAnswer, LocalizeQuery
+from service.routes.access import Reader
+from service.routes.batch_run import BatchRun, batch_parameters
 from service.routes.localize import FAILURES, JSON, wants_geojson
 from service.runtime import Runtime
 from service.settings import Settings

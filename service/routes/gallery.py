@@ -19,11 +19,11 @@ from service.galleries.schemas import (
     ViewInfo,
 )
 from service.galleries.snapshot import Snapshot
-from service.guard.access import Reader
 from service.http.etag import is_known, not_modified, tag_of
 from service.observing.metrics import fell_back
-from service.photos.schemas import EncoderName, ErrorAnswer
+from service.routes.access import Reader
 from service.runtime import Runtime
+from service.schemas import EncoderName, ErrorAnswer
 
 GEOJSON = "application/geo+json"
 FOR_EVER = "max-age=31536000, immutable"

@@ -8,10 +8,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from service.errors import NotReady
-from service.guard.access import MetricsReader
 from service.observing.metrics import fell_back
-from service.photos.schemas import ErrorAnswer
+from service.routes.access import MetricsReader
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 from service.version import service_version
 
 router = APIRouter(tags=["operation"])

@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from crossfix.errors import InvalidParameter
 from service.errors import BodyTooLarge, MalformedBody, NotReady, UnsupportedBody
-from service.guard.access import Admin
-from service.photos.schemas import ErrorAnswer
 from service.rebuild.commands import require_switched_on
 from service.rebuild.jobs import Jobs
 from service.rebuild.orders import RebuildOrder, inline_schema
 from service.rebuild.records import Job
+from service.routes.access import Admin
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 
 ORDER_BYTES = 200_000  # an area of interest may have many corners
 NO_JOB: dict[int | str, dict[str, Any]] = {

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.guard.access import Reader
 from service.http.content_negotiation import preferred_type
-from service.localizer import Localization
 from service.photos.answers import answer_of, server_timing
 from service.photos.geojson import GEOJSON, geojson_of
+from service.photos.localization import Localization
 from service.photos.photo_body import FIELD, MULTIPART, read_photo, run_while_connected
 from service.photos.photo_queries import photo_query, with_form_fields
-from service.photos.schemas import ErrorAnswer, LocalizeAnswer, LocalizeQuery
+from service.photos.schemas import LocalizeAnswer, LocalizeQuery
+from service.routes.access import Reader
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 
 JSON = "application/json"
 router = APIRouter(tags=["photos"])

@@ -14,11 +14,11 @@ from crossfix.geodesy import TileId
 from service.errors import ClientGone, Overloaded
 from service.galleries.map_tiles import MAX_ZOOM, MapPicture, MapTiles
 from service.galleries.snapshot import Snapshot
-from service.guard.access import Reader
 from service.http.etag import is_known, not_modified, tag_of
-from service.photos.schemas import ErrorAnswer
+from service.routes.access import Reader
 from service.routes.gallery import BRIEFLY, FOR_EVER, cache_control
 from service.runtime import Runtime
+from service.schemas import ErrorAnswer
 
 WAITING_AT_MOST = 64
 FAILURES: dict[int | str, dict[str, Any]] = {

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from service.app import create_app
-from service.guard.access import Admin, MetricsReader, Reader
 from service.guard.key_file import KeyFile, make_key, write_keys
+from service.routes.access import Admin, MetricsReader, Reader
 from service.settings import Settings
 
 LOCAL, REMOTE = ("127.0.0.1", 40_000), ("203.0.113.9", 40_000)

@@ -13,10 +13,10 @@ import uvicorn
 from starlette.responses import Response
 
 from service.app import create_app
-from service.guard.access import Reader
 from service.http import connection_guard
 from service.http.connection_guard import guarded_protocol
-from service.http.server import server_config
+from service.routes.access import Reader
+from service.server import server_config
 from tests.service_world import World, make_world
 
 MUCH_BYTES = 50_000_000  # more than the kernel buffers

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from crossfix.geodesy import distance_m
-from service.observing.log import JsonFormatter
+from service.logs.log import JsonFormatter
 from tests.service_world import World, jpeg, make_world, serve
 
 JPEG = {"Content-Type": "image/jpeg"}

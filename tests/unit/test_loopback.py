@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from service.guard.loopback import is_loopback, why_not_local
+from service.loopback import is_loopback, why_not_local
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 
 from service.errors import Overloaded
 from service.observing.metrics import Metrics
-from service.photos.batch_run import BatchRun
 from service.photos.photo_body import SentPhoto
 from service.photos.schemas import LocalizeQuery
 from service.routes.batch import slots_of_batch
+from service.routes.batch_run import BatchRun
 from service.settings import Settings
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from service import kept_images
+from service.kept_images import KeptImages
 from service.observing.metrics import Metrics
-from service.photos import kept_images
-from service.photos.kept_images import KeptImages
 from tests.service_world import jpeg
 
 

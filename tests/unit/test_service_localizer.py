@@ -13,8 +13,9 @@ from crossfix.errors import UnknownView, UnreadableImage
 from crossfix.images import decode
 from service.errors import DeadlineExceeded, NotReady, Overloaded
 from service.galleries.snapshot import Snapshot, load_snapshot
-from service.localizer import STAGES, Localizer, PhotoQuery
+from service.localizer import Localizer
 from service.observing.metrics import POOLS, Metrics, PoolMetrics
+from service.photos.localization import STAGES, PhotoQuery
 from tests.service_world import World, jpeg, make_world, publish_gallery
 from tests.tiny_encoder import write_tiny_encoder
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from crossfix.errors import InvalidParameter
 from service.errors import DeadlineExceeded
-from service.observing.log import JsonFormatter, log_request, log_start
-from service.observing.log_writer import LineWriter, WriterHandler
+from service.logs.log import JsonFormatter, log_request, log_start
+from service.logs.log_writer import LineWriter, WriterHandler
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ def test_what_cannot_be_formatted_is_a_lost_line_and_no_error() -> None:
 
 SCRIPT = """
 import logging, sys, warnings
-from service.observing.log import EVENTS, configure_logging
+from service.logs.log import EVENTS, configure_logging
 configure_logging()
 EVENTS.info("first", extra={"fields": {"x": 1}})
 logging.getLogger("somebody").warning("theirs")

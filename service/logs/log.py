@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from crossfix.errors import CrossfixError
-from service.observing.log_writer import LineWriter, WriterHandler
+from service.logs.log_writer import LineWriter, WriterHandler
 from service.settings import Settings
 from service.version import service_version
 

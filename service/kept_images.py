@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crossfix.errors import UnsupportedImageFormat
 from crossfix.images_formats import sniff
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 from service.observing.metrics import Metrics
 
 MAX_WAITING = 64

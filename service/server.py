@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from crossfix.errors import CrossfixError
 from service.app import create_app
 from service.http.connection_guard import guarded_protocol
-from service.observing.log import EVENTS
+from service.logs.log import EVENTS
 from service.settings import Settings
 
 # Longer than proxies keep idle connections (60 s is usual), or they send on one that just closed.

@@ -6,23 +6,15 @@ import time
 from typing import Any
 
 from crossfix.errors import CrossfixError, InvalidParameter
-from service.errors import DeadlineExceeded, Overloaded, status_of
-from service.http.error_answers import INTERNAL_MESSAGE
-from service.localizer import STAGES, Localization
-from service.observing.log import REQUESTS
+from service.errors import INTERNAL_MESSAGE, DeadlineExceeded, Overloaded, status_of
+from service.logs.log import REQUESTS
 from service.photos.answers import answer_of
+from service.photos.localization import STAGES, Localization
 from service.photos.photo_body import SentForm, SentPhoto
 from service.photos.photo_queries import overridden, photo_query
-from service.photos.schemas import (
-    BatchAnswer,
-    BatchResult,
-    EncoderName,
-    ErrorDetail,
-    GalleryName,
-    LocalizeQuery,
-    StageTimes,
-)
+from service.photos.schemas import BatchAnswer, BatchResult, LocalizeQuery, StageTimes
 from service.runtime import Runtime
+from service.schemas import EncoderName, ErrorDetail, GalleryName
 
 LONGEST_PAUSE_S = 1.0
 SHORTEST_PAUSE_S = 0.02

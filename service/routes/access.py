@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from service.errors import Forbidden, Unauthorized
 from service.guard.key_file import Scope
 from service.guard.key_ring import SEND_IT
-from service.guard.loopback import is_loopback, why_not_local
 from service.guard.rate_limit import address_key
+from service.loopback import is_loopback, why_not_local
 from service.runtime import Runtime
 
 BEARER, KEY_HEADER = "apiKeyBearer", "apiKeyHeader"

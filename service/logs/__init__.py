@@ -1,0 +1,1 @@
+"""Structured log lines, and writing them without holding anybody up."""

@@ -1,0 +1,39 @@
+"""Settings against the disk: what is refused before anything is loaded."""
+
+import stat
+from pathlib import Path
+
+from service.errors import SettingsUnsafe
+from service.guard.key_ring import KeyRing
+from service.settings import Settings
+from service.settings_checks import may_rebuild
+
+
+def refuse_unsafe_start(settings: Settings, keys: KeyRing | None) -> None:
+    """The checks that look at the disk.
+
+    Raises:
+        SettingsUnsafe: a folder of rebuilds is missing or open to all, or nobody may rebuild.
+    """
+    folders = [("rebuild_roots", root) for root in settings.rebuild_roots]
+    if settings.rebuild_recipes is not None:
+        folders.append(("rebuild_recipes", settings.rebuild_recipes))
+    for name, folder in folders:
+        if not folder.is_dir():
+            raise SettingsUnsafe(f"{name}: {folder} is not a folder", hint="make it, or correct it")
+        if folder.resolve() == Path(folder.resolve().anchor):
+            raise SettingsUnsafe(
+                f"{name}: {folder} is the whole disk", hint="name the folder with the imagery"
+            )
+    recipes = settings.rebuild_recipes
+    if recipes is not None and recipes.stat().st_mode & stat.S_IWOTH:
+        raise SettingsUnsafe(
+            f"rebuild_recipes: anybody on this machine may write to {recipes}, and recipes may "
+            "make the service read any address",
+            hint=f"chmod o-w {recipes}",
+        )
+    if may_rebuild(settings) and keys is not None and not keys.holds("admin"):
+        raise SettingsUnsafe(
+            f"rebuilds are configured but the keys file {settings.keys} has no admin key",
+            hint="add one with: python -m service.keys create --scope admin",
+        )
