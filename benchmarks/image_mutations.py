@@ -1,4 +1,4 @@
-"""Photos of every format, and ways to spoil them that a fixed seed repeats."""
+"""Photos of every format, forms around them, and ways to spoil both that a seed repeats."""
 
 import io
 import random
@@ -140,3 +140,36 @@ def mutated(number: int, files: list[tuple[str, bytes]], seed: int = 0) -> tuple
     mutation = rng.choice(MUTATIONS)
     spoiled = mutation(rng, data, [other for _, other in files])
     return f"{name}/{mutation.__name__.strip('_')}", spoiled
+
+
+_CHARSETS = (
+    "", "; charset=utf-8", "; charset=punycode", "; charset=idna", "; charset=undefined",
+    "; charset=unicode_escape", "; charset=utf-7", "; charset=utf-16", "; charset=zlib",
+)  # fmt: skip
+_NAMES = ("a.jpg", "ü.jpg", "\\ud800", "+2AA-", "xn--a", "..\\..\\a", '%22"', "a" * 300)
+_FIELDS = ("k", "area", "lat", "view", "parameters", "image", "ü", "")
+_VALUES = ("1", "drone", "[null]", '[{"area": {"type": "Polygon"}}]', "a" * 60_000, "\0ü\r\n--")
+
+
+def mutated_form(
+    number: int, files: list[tuple[str, bytes]], seed: int = 0
+) -> tuple[str, str, bytes]:
+    """(what it is, Content-Type, body): a multipart form around a photo, mostly spoiled."""
+    rng = random.Random(f"form/{seed}/{number}")
+    name, data = files[number % len(files)]
+    charset = rng.choice(_CHARSETS)
+    parts = [_part("image", data, rng.choice(_NAMES))] * rng.choice((1, 1, 1, 2))
+    parts += [_part(rng.choice(_FIELDS), rng.choice(_VALUES).encode()) for _ in range(number % 3)]
+    rng.shuffle(parts)
+    body = b"".join(parts) + b"--xyz--\r\n"
+    mutation = rng.choice((None, _flip_bits, _cut, _remove, _repeat, _edit_header))
+    if mutation is not None:
+        body = mutation(rng, body, [])
+    spoiling = mutation.__name__.strip("_") if mutation is not None else "whole"
+    return f"{name}/form/{spoiling}{charset}", f"multipart/form-data; boundary=xyz{charset}", body
+
+
+def _part(name: str, data: bytes, file_name: str | None = None) -> bytes:
+    named = "" if file_name is None else f'; filename="{file_name}"'
+    head = f'--xyz\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+    return head.encode() + data + b"\r\n"

@@ -3,8 +3,9 @@
     python -m benchmarks.mutated_images --gallery G
 
 Every accepted format, spoiled by flipped bits, cuts, splices and edited headers, sent by several
-clients at once. An answer must be 200, a refusal of 400 to 422, or 503; anything else, no answer in
-time, or the end of the process fails the run. A row goes to `results/service_mutated_images.csv`.
+clients at once, every fifth within a form that is spoiled too. An answer must be 200, a refusal of
+400 to 422, or 503; anything else, no answer in time, or the end of the process fails the run. A row
+goes to `results/service_mutated_images.csv`.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.image_mutations import mutated, seeds
+from benchmarks.image_mutations import mutated, mutated_form, seeds
 from benchmarks.record import ROOT, append_row
 from benchmarks.service_process import Server, running, service_command
 from demo.service_process import free_port
@@ -25,6 +26,7 @@ from demo.service_process import free_port
 ALLOWED = {200, 400, 413, 415, 422, 503}
 WARM_UP = 2000  # answers before memory is first read: pools, arenas and caches have filled
 TIMEOUT_S = 30.0
+FORM_EVERY = 5
 
 
 class Run:
@@ -53,12 +55,17 @@ class Run:
             return self._next - 1
 
     def _send(self, session: httpx.Client, number: int) -> None:
+        kind = "application/octet-stream"
         what, data = mutated(number, self.files, self.seed)
+        if number % FORM_EVERY == 0:
+            what, kind, data = mutated_form(number, self.files, self.seed)
         view = ("drone", "ground")[number // len(self.files) % 2]
         url = f"http://127.0.0.1:{self.server.port}/localize"
         started = time.monotonic()
         try:
-            answer = session.post(url, params={"view": view}, content=data)
+            answer = session.post(
+                url, params={"view": view}, content=data, headers={"Content-Type": kind}
+            )
         except httpx.HTTPError as problem:
             self._note(number, what, 0, started, type(problem).__name__)
             return

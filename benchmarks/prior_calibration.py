@@ -1,17 +1,18 @@
 """Is confidence honest when a geographic prior is given? It was calibrated without any.
 
 As `benchmarks.unseen_towns`, but every photo is asked inside discs of several radii whose centres
-are drawn so that the truth lies anywhere in the disc with equal probability; and once more in the
-gallery of another town, where the prior is wrong and an honest answer refuses. Rows per view and
-radius go to `results/prior_calibration.csv`.
+are drawn so that the truth lies anywhere in the disc with equal probability. Then with priors that
+are wrong, where an honest answer would refuse: a disc elsewhere in the right town, and one in
+another town. Rows per view and radius go to `results/prior_calibration.csv`.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from service.galleries.snapshot_loading import Snapshot
 from service.localizer import estimate_place
 
 METRES_PER_DEG = 111_320.0
+Truth = Literal["inside", "wrong_place", "other_town"]
+TRUTHS: tuple[Truth, ...] = ("inside", "wrong_place", "other_town")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def main() -> int:
     parser.add_argument("towns", type=Path, nargs="+", help="rendered town folders, two or more")
     parser.add_argument("--encoder", type=Path, default=ROOT / "encoders" / "demo")
     parser.add_argument("--tile-size-m", type=float, default=96.0)
-    parser.add_argument("--radius-m", type=float, nargs="+", default=[1000.0, 500.0, 250.0, 150.0])
+    parser.add_argument("--radius-m", type=float, nargs="+", default=[500.0, 250.0, 150.0, 80.0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
@@ -60,21 +63,21 @@ def main() -> int:
     for kind in ("panorama", "drone"):
         for radius_m in options.radius_m:
             rng = np.random.default_rng(options.seed)
-            inside: list[Asked] = []
-            outside: list[Asked] = []
+            asked: dict[Truth, list[Asked]] = {truth: [] for truth in TRUTHS}
             for number, town in enumerate(options.towns):
                 other = options.towns[(number + 1) % len(options.towns)]
-                for true_town, asked in ((town, inside), (other, outside)):
-                    of_kind = [i for i, one in enumerate(photos[true_town]) if one.kind == kind]
-                    asked += ask(
+                for truth in TRUTHS:
+                    origin = other if truth == "other_town" else town
+                    of_kind = [i for i, one in enumerate(photos[origin]) if one.kind == kind]
+                    asked[truth] += ask(
                         Snapshot(encoder=encoder, gallery=galleries[town], version=""),
-                        [photos[true_town][i] for i in of_kind],
-                        embeddings[true_town][of_kind],
+                        [photos[origin][i] for i in of_kind],
+                        embeddings[origin][of_kind],
                         radius_m=radius_m,
                         rng=rng,
-                        is_true=true_town is town,
+                        truth=truth,
                     )
-            row = summarise(kind, radius_m, inside, outside)
+            row = summarise(kind, radius_m, asked)
             print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
             if not options.no_record:
                 append_row("prior_calibration", row)
@@ -88,12 +91,12 @@ def ask(
     *,
     radius_m: float,
     rng: np.random.Generator,
-    is_true: bool,
+    truth: Truth,
 ) -> list[Asked]:
-    """Every photo in a disc that holds its place, or, of another town, any place of this one."""
+    """Every photo in a disc that holds its place, or that does not."""
     answers = []
     for photo, embedding, disc in zip(
-        photos, embeddings, _discs(snapshot.gallery, photos, radius_m, rng, is_true), strict=True
+        photos, embeddings, _discs(snapshot.gallery, photos, radius_m, rng, truth), strict=True
     ):
         found = snapshot.gallery.search(embedding[None], CANDIDATES, prior=disc)
         place = estimate_place(snapshot, found, photo.view)
@@ -111,13 +114,17 @@ def _discs(
     photos: Sequence[TruePhoto],
     radius_m: float,
     rng: np.random.Generator,
-    is_true: bool,
+    truth: Truth,
 ) -> Iterator[Disc]:
     tiles = gallery.tiles
     for photo in photos:
-        anywhere = int(rng.integers(len(gallery)))
-        lon = photo.lon if is_true else float(tiles.lon[anywhere])
-        lat = photo.lat if is_true else float(tiles.lat[anywhere])
+        lon, lat = photo.lon, photo.lat
+        if truth != "inside":
+            apart_m = distance_m(tiles.lon, tiles.lat, lon, lat)
+            wrong = int(
+                rng.choice(np.flatnonzero(apart_m > min(apart_m.max() - 1, 2.5 * radius_m)))
+            )
+            lon, lat = float(tiles.lon[wrong]), float(tiles.lat[wrong])
         angle, off_m = rng.uniform(0, 2 * math.pi), radius_m * math.sqrt(rng.uniform())
         north_m, east_m = off_m * math.cos(angle), off_m * math.sin(angle)
         yield Disc(
@@ -130,9 +137,10 @@ def _discs(
 
 
 def summarise(
-    kind: str, radius_m: float, inside: Sequence[Asked], outside: Sequence[Asked]
+    kind: str, radius_m: float, asked: Mapping[Truth, Sequence[Asked]]
 ) -> dict[str, object]:
     """One row."""
+    inside = asked["inside"]
     answered = [one for one in inside if not one.refused]
     confidence = [one.confidence for one in inside]
     right = [one.right for one in inside]
@@ -147,7 +155,10 @@ def summarise(
         "answered": round(len(answered) / len(inside), 3),
         "confidence_answered": _mean([one.confidence for one in answered]),
         "answered_within_radius": _mean([one.right for one in answered]),
-        "refused_where_prior_is_wrong": round(float(np.mean([one.refused for one in outside])), 3),
+        **{
+            f"refused_{truth}": round(float(np.mean([one.refused for one in asked[truth]])), 3)
+            for truth in TRUTHS[1:]
+        },
     }
 
 

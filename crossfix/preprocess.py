@@ -67,17 +67,21 @@ def fit_pixels(
         )
     if view.fit == "panorama_canvas":
         return _fit_ground(photo, view, heading_deg, hfov_deg)
-    warnings: tuple[str, ...] = ()
+    warnings = []
     if heading_deg is not None and view.heading == "any":
-        warnings = (
-            f"heading_deg is not used: this encoder takes {view.view} photos of any heading",
+        warnings.append(
+            f"heading_deg is not used: this encoder takes {view.view} photos of any heading"
+        )
+    if hfov_deg is not None:
+        warnings.append(
+            f"hfov_deg is not used: this encoder takes {view.view} photos of any field of view"
         )
     pixels = (
         center_crop(photo.pixels, view.width_px / view.height_px)
         if view.fit == "center_crop"
         else photo.pixels
     )
-    return resize(pixels, view), warnings
+    return resize(pixels, view), tuple(warnings)
 
 
 def _fit_ground(

@@ -128,22 +128,16 @@ def read_recipe(path: Path, within: Confinement = ANYWHERE) -> GalleryRecipe:
 def read_document(
     path: Path, model: type[ModelT], *, what: str, within: Confinement = ANYWHERE
 ) -> ModelT:
-    """Reads a YAML file into a model; areas may be names of GeoJSON files.
+    """Reads a YAML file, or a `.json` one, into a model; areas may be names of GeoJSON files.
 
     Args:
         what: what messages call it.
 
     Raises:
-        RecipeError: not YAML, an unknown key or an impossible value; names it.
+        RecipeError: not YAML or JSON, an unknown key or an impossible value; names it.
         SourceError: a file that it names lies outside.
     """
-    try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
-        raise RecipeError(
-            f"{what} {path} cannot be read: {' '.join(str(reason).split())}", hint="give YAML"
-        ) from problem
+    value = _read_value(path, what)
     try:
         return model.model_validate(_with_areas_read(value, path.parent, within))
     except ValidationError as problem:
@@ -155,6 +149,38 @@ def read_document(
         ) from problem
     except InvalidParameter as problem:
         raise RecipeError(f"{what} {path} is not valid: {problem}", hint=problem.hint) from problem
+
+
+def _read_value(path: Path, what: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    """What is wrong is told by its line and column only: the line itself may hold a secret."""
+    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        # YAML 1.1 reads some of JSON's numbers as texts, and not all of its texts.
+        return (
+            json.loads(text, parse_constant=_refuse_constant)
+            if kind == "JSON"
+            else yaml.load(text, _Loader)
+        )
+    except OSError as problem:
+        reason = f"cannot be read: {problem.strerror}"
+        raise RecipeError(f"{what} {path} {reason}", hint=f"give a {kind} file") from problem
+    except (ValueError, yaml.YAMLError, RecursionError) as problem:
+        raise RecipeError(
+            f"{what} {path} cannot be read: it is not {kind}{_place_of(problem)}",
+            hint=f"give {kind}",
+        ) from problem
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _place_of(problem: Exception) -> str:
+    if isinstance(problem, json.JSONDecodeError):
+        return f", line {problem.lineno}, column {problem.colno}"
+    mark = getattr(problem, "problem_mark", None)
+    return f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
 
 
 def _with_areas_read(value: Any, folder: Path, within: Confinement) -> Any:  # noqa: ANN401 - whatever YAML held
@@ -183,7 +209,7 @@ def read_geometry(path: Path, within: Confinement = ANYWHERE) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         Area.from_geojson(value)
     except (OSError, ValueError, RecursionError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not JSON"
         raise InvalidParameter(
             f"area {path} cannot be read: {reason}", hint="give a GeoJSON file of polygons"
         ) from problem

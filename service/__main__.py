@@ -1,10 +1,12 @@
 """`python -m service --encoder ENCODER --gallery GALLERY`: serves until told to stop."""
 
 import argparse
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pydantic import ValidationError
 
@@ -13,6 +15,8 @@ from service.errors import AddressUnavailable
 from service.logs.log import EVENTS, configure_logging, log_start
 from service.server import DrainingServer
 from service.settings import Settings
+from service.settings_checks import unknown_variable
+from service.wording import plain_reason
 
 
 def read_settings(arguments: Sequence[str] | None) -> Settings:
@@ -35,15 +39,25 @@ def read_settings(arguments: Sequence[str] | None) -> Settings:
             metavar=name.upper(),
         )
     given = vars(parser.parse_args(arguments))
+    if unknown := unknown_variable(os.environ, Settings.model_fields):
+        _give_up(unknown)
     try:
         return Settings(**given)
     except ValidationError as problem:
         first = problem.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""  # none: several settings together
-        where = f"--{name.replace('_', '-')} (CROSSFIX_{name.upper()}): " if name else ""
-        reason = first["msg"].removeprefix("Value error, ")
-        print(f"python -m service: {where}{reason}", file=sys.stderr)
-        raise SystemExit(2) from None
+    name = str(first["loc"][0]) if first["loc"] else ""  # none: several settings together
+    if name == "port" and str(first["input"]).startswith("tcp://"):
+        _give_up(
+            "CROSSFIX_PORT was set by Kubernetes for a Service called crossfix; "
+            "set enableServiceLinks: false in the pod"
+        )
+    where = f"--{name.replace('_', '-')} (CROSSFIX_{name.upper()}): " if name else ""
+    _give_up(f"{where}{plain_reason(first)}")
+
+
+def _give_up(sentence: str) -> NoReturn:
+    print(f"python -m service: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -9,7 +9,8 @@ from starlette.middleware import Middleware
 
 from crossfix.errors import CrossfixError
 from service.galleries.snapshot import Snapshot
-from service.http.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit
+from service.guard.rate_limit import address_key
+from service.http.body_limit import MULTIPART_OVERHEAD_BYTES, BodyLimit, BodyRule
 from service.http.error_answers import install_handlers
 from service.http.middleware import CrossOrigin, RequestContext
 from service.observing.tracing import NO_OTHER_TELEMETRY, TraceRequests
@@ -106,18 +107,42 @@ def create_app(
 def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
     """Outermost first."""
     needs_key = settings.keys is not None and settings.localize_key
-    photo_bytes = {
-        "/localize": settings.max_body_bytes + MULTIPART_OVERHEAD_BYTES,
-        "/localize/batch": settings.max_batch_body_bytes + MULTIPART_OVERHEAD_BYTES,
-    }
     layers = [
-        Middleware(RequestContext, metrics=runtime.metrics, private=needs_key),
+        Middleware(
+            RequestContext,
+            metrics=runtime.metrics,
+            private=needs_key,
+            other_origins=bool(settings.cors_origins),
+            is_draining=lambda: runtime.draining,
+        ),
         Middleware(TraceRequests, tracing=runtime.tracing),
     ]
     if settings.cors_origins:
         layers.append(Middleware(CrossOrigin, origins=settings.cors_origins))
-    layers.append(Middleware(BodyLimit, max_bytes=photo_bytes, upload_s=settings.upload_s))
-    return layers
+    limit = Middleware(
+        BodyLimit,
+        rules=_body_rules(settings),
+        upload_s=settings.upload_s,
+        uploads=runtime.uploads,
+        sender_of=address_key,
+    )
+    return [*layers, limit]
+
+
+def _body_rules(settings: Settings) -> dict[str, BodyRule]:
+    return {
+        "/localize": BodyRule(
+            settings.max_body_bytes + MULTIPART_OVERHEAD_BYTES,
+            hint="send a smaller or more strongly compressed image",
+            holds_photos=True,
+        ),
+        "/localize/batch": BodyRule(
+            settings.max_batch_body_bytes + MULTIPART_OVERHEAD_BYTES,
+            hint="send fewer, smaller or more strongly compressed images",
+            holds_photos=True,
+        ),
+        "/gallery/rebuild": BodyRule(routes_jobs.ORDER_BYTES, hint="simplify the order's areas"),
+    }
 
 
 def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import re
+import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -12,14 +13,30 @@ from pathlib import Path
 
 from crossfix.errors import UnsupportedImageFormat
 from crossfix.images_formats import sniff
+from service.errors import SettingsUnsafe
 from service.logs.log import EVENTS
 from service.observing.metrics import Metrics
 
 MAX_WAITING = 64
 MAX_WAITING_BYTES = 200_000_000
 COMPLAIN_EVERY_S = 60.0
+CLOSE_S = 10.0
 _ENDINGS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "HEIF": "heic"}
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9-]")
+
+
+def refuse_open_folder(folder: Path) -> None:
+    """One that others may look into would tell them who was where when; it is not ours to close.
+
+    Raises:
+        SettingsUnsafe: the folder exists, and not only its owner may enter or list it.
+    """
+    with contextlib.suppress(OSError):  # what is missing is made; the rest is told when writing
+        if stat.S_IMODE(folder.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SettingsUnsafe(
+                f"keep_images: others on this machine may look into {folder}",
+                hint=f"chmod 700 {folder}, or name a folder in it that does not exist yet",
+            )
 
 
 @dataclass(frozen=True)
@@ -38,9 +55,13 @@ class KeptImages:
 
     Args:
         folder: made when missing; files of other names in it are left alone.
+
+    Raises:
+        SettingsUnsafe: others may look into the folder.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, metrics: Metrics) -> None:
+        refuse_open_folder(folder)
         self._folder, self._max_bytes, self._metrics = folder, max_bytes, metrics
         self._queue: queue.Queue[_Kept | None] = queue.Queue(MAX_WAITING)
         self._lock = threading.Lock()
@@ -65,9 +86,11 @@ class KeptImages:
         self._metrics.images_not_kept.inc()
 
     def close(self) -> None:
-        """Writes what waits, then ends the thread."""
-        self._queue.put(None)
-        self._thread.join(timeout=10)
+        """Writes what waits, then ends the thread; a disk that hangs is left after `CLOSE_S`."""
+        until = time.monotonic() + CLOSE_S
+        with contextlib.suppress(queue.Full):  # the thread is a daemon: it ends with the process
+            self._queue.put(None, timeout=CLOSE_S)
+        self._thread.join(timeout=max(0.0, until - time.monotonic()))
 
     def _grow(self, by: int) -> None:
         with self._lock:

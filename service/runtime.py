@@ -10,6 +10,8 @@ from service.errors import NotReady, Overloaded
 from service.galleries.snapshot import Snapshot, SnapshotHolder
 from service.guard.key_ring import KeyRing
 from service.guard.rate_limit import RateLimit
+from service.http.body_limit import MULTIPART_OVERHEAD_BYTES
+from service.http.uploads import CURRENT_UPLOAD, Uploads
 from service.kept_images import KeptImages
 from service.localizer import Localizer
 from service.logs.log import EVENTS
@@ -20,6 +22,8 @@ from service.rebuild.jobs import Jobs
 from service.settings import Settings
 from service.start_checks import refuse_unsafe_start
 
+UPLOADS_PER_PLACE = 4  # bodies that may be on their way for each photo that may be worked on
+
 
 class Runtime:
     """One app's parts and their life.
@@ -27,6 +31,7 @@ class Runtime:
     Attributes:
         keys: of the callers; None without a keys file.
         rate_limit: how many photos each caller may send.
+        uploads: bodies on their way in, and the bytes of all that are not answered.
         jobs: rebuilds of the gallery.
         kept_images: where photos are kept; None unless that is switched on.
         draining: whether the service is about to stop, and says so at /readyz.
@@ -54,6 +59,11 @@ class Runtime:
         self.metrics.ready.set_function(lambda: float(self.is_ready))
         self.tracing = Tracing(settings)
         self.rate_limit = RateLimit(per_minute=settings.rate_per_minute, burst=settings.rate_burst)
+        self.uploads = Uploads(
+            most=UPLOADS_PER_PLACE * settings.max_in_flight,
+            most_bytes=settings.max_in_flight * settings.max_body_bytes,
+            largest_bytes=settings.max_batch_body_bytes + MULTIPART_OVERHEAD_BYTES,
+        )
         self.holder = SnapshotHolder(settings, on_change=self._adopt, on_result=self._note_reload)
         self.jobs = Jobs(
             settings,
@@ -86,7 +96,10 @@ class Runtime:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Counts one photo from before its body is read until its answer.
+        """Counts one photo from when its body is whole until its answer.
+
+        Entered before the body is read: a body that could not be worked on is not asked for. If
+        all places are taken by the time it is whole, reading it raises :class:`Overloaded`.
 
         Raises:
             NotReady: nothing is loaded yet.
@@ -94,17 +107,32 @@ class Runtime:
         """
         self.holder.current()
         self.localizer.require_room()  # before the body: refusing late costs both sides the upload
+        self._require_place()
+        taken = 0
+
+        def take() -> None:
+            nonlocal taken
+            self._require_place()
+            self._admitted += 1
+            taken = 1
+
+        upload = CURRENT_UPLOAD.get()
+        if upload is None:
+            take()
+        else:
+            upload.when_whole(take)
+        try:
+            yield
+        finally:
+            self._admitted -= taken
+
+    def _require_place(self) -> None:
         if self._admitted >= self.settings.max_in_flight:
             raise Overloaded(
                 f"{self._admitted} photos are already being worked on",
                 reason="in_flight_limit",
                 retry_after_s=1.0,
             )
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
 
     async def start(self) -> None:
         """Adopts the given snapshot or starts loading one; then watches for new versions."""

@@ -81,8 +81,8 @@ class Settings(BaseSettings):
         ge=1,
         le=100_000,
         description=(
-            "Photos being read or worked on at most; one more is answered 503. Bounds memory "
-            "together with max_body_bytes."
+            "Photos worked on at most; one more is answered 503. Four times as many bodies may be "
+            "on their way, holding no more bytes than this times max_body_bytes."
         ),
     )
     deadline_s: float = Field(

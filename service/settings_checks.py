@@ -3,9 +3,10 @@
 Every check returns one sentence that names the settings and says what to do, or nothing.
 """
 
+import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+SHORTEST_PREFIX = 7  # 10.0.0.0/8 and fc00::/7, the widest private networks, may be named
+_MAP_HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]+")
+_OF_KUBERNETES = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
+_LINKS = ("tcp://", "udp://", "sctp://")
+_MAP_PLACES = {"z", "x", "y"}
 
 
 def first_contradiction(settings: "Settings") -> str:
@@ -83,16 +91,25 @@ def _not_every_origin(settings: "Settings") -> str:
 
 
 def _proxies_are_few(settings: "Settings") -> str:
+    v4: list[ipaddress.IPv4Network] = []
+    v6: list[ipaddress.IPv6Network] = []
     for word in settings.trusted_proxies:
         try:
             network = ipaddress.ip_network(word, strict=False)
         except ValueError:
             return f"trusted_proxies: {word!r} is not an address or network, such as 10.0.0.0/24"
-        if network.prefixlen == 0:
-            return (
-                f"trusted_proxies: {word} is every address, so that anybody could claim to be "
-                "anybody; name your proxies"
-            )
+        if isinstance(network, ipaddress.IPv4Network):
+            v4.append(network)
+        else:
+            v6.append(network)
+    # Put together first: two halves of everything are everything.
+    widths = [network.prefixlen for network in ipaddress.collapse_addresses(v4)]
+    widths += [network.prefixlen for network in ipaddress.collapse_addresses(v6)]
+    if any(width < SHORTEST_PREFIX for width in widths):
+        return (
+            "trusted_proxies: together they are every address or a large part of all, so that "
+            "anybody could claim to be anybody; name your proxies"
+        )
     return ""
 
 
@@ -125,15 +142,19 @@ def _base_map_is_usable(settings: "Settings") -> str:
         return (
             f"map_url has no {missing[0]}; write it like https://example.org/{{z}}/{{x}}/{{y}}.png"
         )
+    if unknown := sorted(set(re.findall(r"\{([^{}]*)\}", url)) - _MAP_PLACES):
+        return f"map_url has {{{unknown[0]}}}; only {{z}}, {{x}} and {{y}} are filled in"
     try:
         parts = urlsplit(url)
-        scheme, host, has_user = parts.scheme, parts.hostname, parts.username is not None
+        scheme, has_user = parts.scheme, parts.username is not None
     except ValueError:
-        scheme, host, has_user = "", None, False
-    if scheme not in ("http", "https") or not host:
+        scheme, has_user = "", False
+    if scheme not in ("http", "https"):
         return "map_url is not an address of http or https"
     if has_user:
         return "map_url has a user name in it, and every visitor of the page is sent the address"
+    if not map_origin(url):
+        return "map_url names no host, or one that is not written in plain letters and digits"
     if not settings.map_attribution.strip():
         return "map_url is set without map_attribution; say whom to credit for the base map"
     return ""
@@ -178,6 +199,35 @@ CHECKS: tuple[Callable[["Settings"], str], ...] = (
     _photos_may_finish,
     _batches_hold_a_photo,
 )
+
+
+def map_origin(map_url: str) -> str:
+    """A base map's origin, as the page's policy must name it; empty when it has none."""
+    try:
+        parts = urlsplit(map_url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if _MAP_HOST.fullmatch(parts.netloc) else ""
+
+
+def unknown_variable(environment: Mapping[str, str], names: Collection[str]) -> str:
+    """A sentence about the first variable that looks like a setting and is none; else empty.
+
+    What Kubernetes injects for Services whose name begins with `crossfix` is passed over.
+    """
+    known = {f"CROSSFIX_{name.upper()}" for name in names}
+    for variable in sorted(environment):
+        given = variable.upper()
+        if not given.startswith("CROSSFIX_") or given in known:
+            continue
+        if _OF_KUBERNETES.search(given) or environment[variable].startswith(_LINKS):
+            continue
+        nearest = difflib.get_close_matches(given, sorted(known), n=1, cutoff=0.0)
+        return f"{variable} is not a setting; the nearest is {nearest[0]}"
+    return ""
 
 
 def may_rebuild(settings: "Settings") -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from service.errors import SettingsUnsafe
 from service.guard.key_ring import KeyRing
+from service.kept_images import refuse_open_folder
 from service.settings import Settings
 from service.settings_checks import may_rebuild
 
@@ -25,6 +26,8 @@ def refuse_unsafe_start(settings: Settings, keys: KeyRing | None) -> None:
             raise SettingsUnsafe(
                 f"{name}: {folder} is the whole disk", hint="name the folder with the imagery"
             )
+    if settings.keep_images is not None:
+        refuse_open_folder(settings.keep_images)
     recipes = settings.rebuild_recipes
     if recipes is not None and recipes.stat().st_mode & stat.S_IWOTH:
         raise SettingsUnsafe(

@@ -23,6 +23,7 @@ from crossfix.manifest import FileEntry, write_json_atomic
 from crossfix.preprocess import prepare
 from crossfix.tile_table import PICTURE_SCHEMA, TileTable
 from service.app import create_app
+from service.server import server_config
 from service.settings import Settings
 from tests.tiny_encoder import DIM, write_tiny_encoder
 
@@ -141,10 +142,7 @@ def make_world(folder: Path) -> World:
 @contextmanager
 def serve(settings: Settings) -> Iterator[str]:
     """The real service on a free port in a thread; yields its base URL once it is ready."""
-    config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=0, log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(create_app(settings), settings))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crossfix.errors import InvalidParameter
 from crossfix.tile_table import TileTable
 from service.galleries.addresses import picture_url
+from service.galleries.outlines import box_outline
 from service.galleries.snapshot import Snapshot
 
 Int64 = NDArray[np.int64]
@@ -86,7 +87,7 @@ def _feature(snapshot: Snapshot, row: int, root_path: str) -> dict[str, Any]:
     return {
         "type": "Feature",
         "id": tile_id,
-        "geometry": _outline(west, south, east, north),
+        "geometry": box_outline(west=west, south=south, east=east, north=north),
         "properties": {
             "tile_id": tile_id,
             "lat": float(tiles.lat[row]),
@@ -98,16 +99,3 @@ def _feature(snapshot: Snapshot, row: int, root_path: str) -> dict[str, Any]:
             "picture_url": picture_url(tile_id, snapshot.version, root_path),
         },
     }
-
-
-def _outline(west: float, south: float, east: float, north: float) -> dict[str, Any]:
-    """Cut in two at the antimeridian, as RFC 7946 section 3.1.9 asks for."""
-    if west <= east:
-        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
-    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
-    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
-
-
-def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    """Counter-clockwise and closed."""
-    return [[west, south], [east, south], [east, north], [west, north], [west, south]]

@@ -17,7 +17,7 @@ from service.galleries.snapshot import Snapshot
 
 SIDE_PX = 256
 MAX_ZOOM = 22
-MAX_PICTURES = 144  # read for one map tile at most
+MAX_PICTURES = 144  # of a mosaic at most; an overview behind it reads a few more
 LOOKED_AT = 4096  # tiles considered for one map tile; more are an overview
 SAMPLES_ACROSS = 8  # an overview's pictures along one side
 SHAPE_ACROSS = 32  # an overview's steps along its edge
@@ -96,31 +96,47 @@ class MapTiles:
 
 def paint(gallery: Gallery, index: MapIndex, tile: TileId) -> Image.Image:
     """A map tile of `SIDE_PX` pixels, RGBA, transparent where the gallery has no imagery."""
-    pieces = plan_pieces(gallery, index, tile)
-    return _overview(gallery, index, tile) if pieces is None else _mosaic(gallery, pieces)
+    pieces, is_whole = plan_pieces(gallery, index, tile)
+    if is_whole:
+        canvas = Image.new("RGBA", (SIDE_PX, SIDE_PX))
+    else:
+        canvas = _overview(gallery, index, tile)
+    return _mosaic(gallery, pieces, canvas)
 
 
-def plan_pieces(gallery: Gallery, index: MapIndex, tile: TileId) -> list[_Piece] | None:
-    """The pictures that cover a map tile as far as the gallery does, few and hardly overlapping.
+def plan_pieces(gallery: Gallery, index: MapIndex, tile: TileId) -> tuple[list[_Piece], bool]:
+    """The pictures that cover a map tile, few and hardly overlapping, `MAX_PICTURES` at most.
 
-    None when that would take more than `MAX_PICTURES`.
+    Returns:
+        the pieces, and whether they cover it as far as the gallery does: sizes of tiles that are
+        too dense for this zoom are left out, and an overview stands in for them.
     """
     free = np.ones((SIDE_PX, SIDE_PX), np.bool_)
     pieces: list[_Piece] = []
+    is_whole = True
     for kind in _by_fitness(index.classes, tile.zoom):
         if not free.any():
             break
         rows = kind.near(tile, limit=LOOKED_AT)
-        if rows is None:
-            return None
-        candidates = _placed(gallery, rows, tile)
-        for wanted_share in (0.3, 0.0):  # first those that overlap little, then what fills gaps
-            for piece in candidates:
-                if _take(free, piece, wanted_share):
-                    pieces.append(piece)
-                    if len(pieces) > MAX_PICTURES:
-                        return None
-    return pieces
+        rest = free.copy()
+        added = None if rows is None else _fill(rest, _placed(gallery, rows, tile))
+        if added is None or len(pieces) + len(added) > MAX_PICTURES:
+            is_whole = False
+            continue
+        pieces, free = pieces + added, rest
+    return pieces, is_whole
+
+
+def _fill(free: Bool, candidates: list[_Piece]) -> list[_Piece] | None:
+    """Those that cover what they can of what is free, and marks it; None: they are too many."""
+    taken: list[_Piece] = []
+    for wanted_share in (0.3, 0.0):  # first those that overlap little, then what fills gaps
+        for piece in candidates:
+            if _take(free, piece, wanted_share):
+                taken.append(piece)
+                if len(taken) > MAX_PICTURES:
+                    return None
+    return taken
 
 
 def _by_fitness(classes: list[SizeClass], zoom: int) -> list[SizeClass]:
@@ -162,8 +178,7 @@ def _take(free: Bool, piece: _Piece, wanted_share: float) -> bool:
     return True
 
 
-def _mosaic(gallery: Gallery, pieces: list[_Piece]) -> Image.Image:
-    canvas = Image.new("RGBA", (SIDE_PX, SIDE_PX))
+def _mosaic(gallery: Gallery, pieces: list[_Piece], canvas: Image.Image) -> Image.Image:
     for piece in sorted(pieces, key=lambda one: one.row):  # neighbours lie in one row group
         left, top, right, bottom = piece.target
         x0, y0, x1, y1 = piece.box

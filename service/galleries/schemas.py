@@ -32,7 +32,8 @@ class VersionInfo(BaseModel):
     version: str
     live: bool = Field(description="True: this one answers now.")
     usable: bool = Field(
-        description="True: whole by its file sizes and of the live encoder's embedding space."
+        description="True: every file is there in its size, and the version is of the live "
+        "encoder's embedding space. Contents are not read here; activation checks every byte."
     )
     problem: str = Field(description="Why it is not usable; empty where it is.")
     created: str | None = Field(description="UTC, ISO 8601; null where the manifest is unreadable.")

@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from crossfix.errors import CrossfixError
 from crossfix.gallery import current_version, version_directory
 from service.errors import NotReady
+from service.galleries.daemon_thread import run_in_daemon
 from service.galleries.snapshot_activation import explain, switch_on_disk
 from service.galleries.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
+from service.logs.log import EVENTS
 from service.settings import Settings
 
 __all__ = ["Snapshot", "SnapshotHolder", "load_snapshot", "run_canary"]
@@ -44,7 +46,9 @@ class SnapshotHolder:
     Args:
         on_change: called with the new snapshot after every replacement.
         on_result: called with the result of every reload: `ok` or the error's code, and a
-            sentence for the log.
+            sentence for the log. `ok` also where a version was refused and CURRENT.json names
+            the live one again. A person's wish that fails is only logged: nothing was refused
+            that CURRENT.json names.
     """
 
     def __init__(
@@ -63,8 +67,6 @@ class SnapshotHolder:
         self._failure: _Failure | None = None
         self._turn = asyncio.Lock()
         self._switches: set[asyncio.Task[Snapshot]] = set()
-        # Its own thread: a load of minutes must not take one from the request pools.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="reload")
 
     @property
     def live(self) -> Snapshot | None:
@@ -113,7 +115,7 @@ class SnapshotHolder:
         try:
             wanted = await self._in_thread(current_version, self._settings.gallery)
             if wanted == live.version:
-                self._failure = None
+                self._forgive(live)
                 return False
             if not at_once and await self._must_wait(wanted):
                 return False
@@ -149,11 +151,7 @@ class SnapshotHolder:
             try:
                 fresh = await self._in_thread(switch_on_disk, self._settings, live, version)
             except Exception as problem:
-                self._on_result(
-                    _code_of(problem),
-                    f"gallery version {version or 'before the live one'} was not made live: "
-                    f"{problem}",
-                )
+                _log_refused_wish(version, problem)
                 answer = explain(problem, version)
                 if answer is problem:
                     raise
@@ -165,6 +163,12 @@ class SnapshotHolder:
         self._switches.discard(task)
         if not task.cancelled():
             task.exception()  # its caller may have left
+
+    def _forgive(self, live: Snapshot) -> None:
+        """What was refused is not wanted any more."""
+        if self._failure is not None:
+            self._failure = None
+            self._on_result("ok", f"gallery version {live.version}, which is live, is wanted again")
 
     def _swap(self, live: Snapshot, fresh: Snapshot) -> None:
         self._failure = None
@@ -199,17 +203,26 @@ class SnapshotHolder:
         )
 
     async def _in_thread(self, run: Callable[..., ResultT], *arguments: Any) -> ResultT:  # noqa: ANN401
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run, *arguments)
+        # Its own thread: a load of minutes must not take one from the request pools.
+        return await run_in_daemon(partial(run, *arguments), name="reload")
 
     def close(self) -> None:
-        """Ends the loading thread; what it is loading is dropped."""
+        """Drops what is being loaded; the process does not wait for it."""
         for task in self._switches:
             task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _code_of(problem: Exception) -> str:
     return problem.code if isinstance(problem, CrossfixError) else "internal_error"
+
+
+def _log_refused_wish(version: str | None, problem: Exception) -> None:
+    fields = {
+        "gallery_version": version or "before the live one",
+        "result": _code_of(problem),
+        "reason": str(problem),
+    }
+    EVENTS.warning("activation_refused", extra={"fields": fields})
 
 
 def _look_at(settings: Settings, version: str) -> FileStates:

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from crossfix.manifest import StrictModel, write_json_atomic
 from service.errors import KeysUnusable
+from service.wording import plain_reason
 
 Scope = Literal["localize", "admin"]
 Signature = tuple[int, int, int, int]  # inode, times and size: differs when the file does
@@ -117,7 +118,7 @@ def read_keys(path: Path) -> tuple[KeyFile, Signature]:
         first = problem.errors(include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise KeysUnusable(
-            f"the keys file {path} is not valid: {where}: {first['msg']}",
+            f"the keys file {path} is not valid: {where} {plain_reason(first)}",
             hint="change it only with: python -m service.keys",
         ) from None
 

@@ -20,6 +20,7 @@ from service.guard.key_file import (
 from service.logs.log import EVENTS
 
 LOOK_S = 1.0  # how soon a revoked key stops opening
+GONE: Signature = (0, 0, 0, 0)
 NOBODY = "0" * 64  # compared with where there is no such key, so that this takes as long
 SEND_IT = "send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
 
@@ -32,8 +33,13 @@ def today_in_utc() -> date:
 class KeyRing:
     """Finds the record of a key. For one event loop; not for threads.
 
-    A file that is broken, missing or open to others leaves the keys that were read before in
-    force, is logged once, and is tried again when it changes.
+    A file that was deleted leaves nobody with a key: whoever takes it away means to lock up. One
+    that is damaged, unreadable or open to others leaves the keys that were read before in force,
+    since a slip while editing must not lock everybody out; keys added or revoked since do not
+    count until it is mended. Both are logged once and tried again when the file changes.
+
+    Attributes:
+        problem: what is wrong with the file now, in one sentence; empty when all is well.
 
     Args:
         clock: seconds that never run backwards; the file is looked at once per `LOOK_S`.
@@ -54,6 +60,7 @@ class KeyRing:
         self._records = {record.id: record for record in keys.keys}
         self._seen: Signature | None = signature
         self._look_at = clock() + LOOK_S
+        self.problem = ""
 
     def find(self, key: str) -> KeyRecord:
         """The record of a key that opens.
@@ -91,17 +98,25 @@ class KeyRing:
         if now < self._look_at and not at_once:
             return
         self._look_at = now + LOOK_S
-        try:
-            signature = signature_of(os.stat(self._path))
-        except OSError:
-            signature = None
+        signature = self._signature_now()
         if signature == self._seen:
             return
         self._seen = signature
         try:
             keys, self._seen = read_keys(self._path)
         except KeysUnusable as problem:
-            EVENTS.error("keys_refused", extra={"fields": {"reason": str(problem)}})
+            if signature == GONE:
+                self._records = {}
+            self.problem = str(problem)
+            EVENTS.error("keys_refused", extra={"fields": {"reason": self.problem}})
             return
-        self._records = {record.id: record for record in keys.keys}
+        self._records, self.problem = {record.id: record for record in keys.keys}, ""
         EVENTS.info("keys_read", extra={"fields": {"keys": len(self._records)}})
+
+    def _signature_now(self) -> Signature | None:
+        try:
+            return signature_of(os.stat(self._path))
+        except (FileNotFoundError, NotADirectoryError):
+            return GONE
+        except OSError:
+            return None

@@ -59,6 +59,13 @@ class RateLimit:
         self._buckets.move_to_end(rate_key)
         self._forget(now)
 
+    def give_back(self, rate_key: str) -> None:
+        """Undoes :meth:`take` of a photo that was turned away for want of room."""
+        if self._rate_per_s and rate_key in self._buckets:
+            now = self._clock()
+            tokens = min(self._burst, self._tokens(rate_key, now) + 1)
+            self._buckets[rate_key] = (tokens, now)
+
     def _tokens(self, rate_key: str, now: float) -> float:
         tokens, since = self._buckets.get(rate_key, (self._burst, now))
         return min(self._burst, tokens + (now - since) * self._rate_per_s)

@@ -2,7 +2,9 @@
 
 uvicorn with httptools sets no limit on the size of a request's head nor on the time it takes to
 come, and refuses in plain text. This protocol adds both limits, a bound on connections below that
-of open files (so that galleries can still be opened), and the one shape of errors.
+of open files (so that galleries can still be opened), and the one shape of errors. A connection
+that ends before the whole body was read lingers for a moment: what the client still sends is read
+and dropped, since the kernel answers unread bytes with a reset that takes our answer with it.
 """
 
 import asyncio
@@ -23,6 +25,8 @@ HEAD_S = 10.0  # from the connection, or a later head's first byte, to the head'
 UNREAD_S = 60.0  # without a byte taken
 LONGEST_URL_BYTES = 8_192
 LONGEST_HEAD_BYTES = 32_768
+LINGER_S = 2.0
+LINGER_BYTES = 100_000_000  # read and dropped, never held
 MOST_CONNECTIONS = 50_000
 SPARE_FILES = 256  # open files kept for galleries, encoders, logs and jobs
 
@@ -49,13 +53,28 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _clock: asyncio.TimerHandle | None = None
     _in_body = False  # of the newest request; also of one that was answered before its end
-    _head_bytes = 0
+    _in_head = False
+    _head_bytes = 0  # of this head, in packets before this one
+    _parsed_bytes = 0  # of this head, in this packet; the parser tells of whole headers only
+    _packet_bytes = 0
+    _has_ended = False  # a request, within this packet
+    _linger_end: asyncio.TimerHandle | None = None
+    _dropped_bytes = 0
     _refusal = HTTPStatus.BAD_REQUEST
 
     @property
     def _is_idle(self) -> bool:
         """Whether no request of this connection is being worked on."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _may_answer(self) -> bool:
+        """Whether a refusal would stand in nobody else's answer or before it."""
+        if self.pipeline:
+            return False
+        if self._is_idle:  # unless what is wrong is the rest of a body that was answered early
+            return not self._in_body
+        return self._in_body and not self.cycle.response_started
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the time for the first head."""
@@ -67,23 +86,39 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the time."""
+        """Forgets the times."""
         self._stop_clock()
+        if self._linger_end is not None:
+            self._linger_end.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; a head that does not end is refused."""
+        if self._linger_end is not None:
+            self._drop(data)
+            return
         if self.transport.is_closing():
             return
         if self._is_idle:
             self._start_clock()
-        was_in_body = self._in_body  # the end of a body that was answered early is no head
+        self._parsed_bytes, self._packet_bytes, self._has_ended = 0, len(data), False
         super().data_received(data)
-        in_head = self._is_idle and not was_in_body and not self._in_body
-        if in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
+        if self._in_head and not self._is_over:
+            # Behind another request's end a head is counted by what was parsed of it.
+            self._head_bytes += self._parsed_bytes if self._has_ended else len(data)
+            self._parsed_bytes = 0
             if self._head_bytes > LONGEST_HEAD_BYTES:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._linger_end is not None or self.transport.is_closing()
+
+    def on_message_begin(self) -> None:
+        """A head's first byte."""
+        self._in_head, self._in_body = True, False
+        self._head_bytes = self._parsed_bytes = 0
+        super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the URL."""
@@ -95,21 +130,36 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One whole header."""
         super().on_header(name, value)
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > LONGEST_HEAD_BYTES:
+        size_bytes = len(name) + len(value) + 4  # with the colon, a space, the line's end
+        if self._in_head:
+            self._parsed_bytes += size_bytes
+        else:  # trailers, after a body in chunks
+            self._head_bytes += size_bytes
+        # This header may have begun in a packet before, which counted its part of it already.
+        in_packet = min(self._parsed_bytes, self._packet_bytes)
+        if self._head_bytes + in_packet > LONGEST_HEAD_BYTES:
             self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             raise ValueError(self._refusal)
 
     def on_headers_complete(self) -> None:
         """Stops the time; the app has its own for the body and the answer."""
         self._stop_clock()
-        self._in_body, self._head_bytes = True, 0
         super().on_headers_complete()
+        self._in_head, self._in_body = False, True
+        self._head_bytes = self._parsed_bytes = 0
+        self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The body's end."""
-        self._in_body = False
+        self._in_body, self._has_ended = False, True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request, unless the connection is about to end."""
+        if self._linger_end is None:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library's words
         """Called by uvicorn when the parser gives up."""
@@ -126,20 +176,52 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _time_is_up(self) -> None:
         self._clock = None
-        if not self._is_idle or self.transport.is_closing():
+        if not self._is_idle or self._is_over:
             return
-        if self._in_body or not self._head_bytes:  # the rest of a refused body, or nothing at all
+        if not self._in_head:  # the rest of a refused body, or nothing at all
             self.transport.close()
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answers without the app, and closes the connection."""
-        if not self.transport.is_closing():
-            if self._is_idle or not self.cycle.response_started:
-                request_id = uuid.uuid4().hex
-                self.transport.write(_answer(status, request_id))
-                self._tell(status, request_id)
+        """Closes the connection, with an answer of its own where no other one is due."""
+        if self._is_over:
+            return
+        if not self._may_answer:
+            self.transport.close()
+            return
+        if not self._is_idle:  # the app has nobody to answer any more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        request_id = uuid.uuid4().hex
+        self.transport.write(_answer(status, request_id))
+        self._tell(status, request_id)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:  # there is no room for it to linger in
+            self.transport.close()
+        else:
+            self.linger()
+
+    def close_gently(self) -> None:
+        """Closes; where more of the body is to come, only after it has."""
+        if self._in_body:
+            self.linger()
+        else:
+            self.transport.close()
+
+    def linger(self) -> None:
+        """Sends no more, and drops what comes until the client closes or it was enough."""
+        if self._is_over:
+            return
+        self._stop_clock()
+        self._unset_keepalive_if_required()
+        self._linger_end = self.loop.call_later(LINGER_S, self.transport.close)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > LINGER_BYTES:
             self.transport.close()
 
     def _tell(self, status: HTTPStatus, request_id: str) -> None:
@@ -151,6 +233,22 @@ class GuardedProtocol(HttpToolsProtocol):
             "error": REFUSALS[status][0],
         }
         REQUESTS.info("request", extra={"fields": fields})
+
+
+class _Lingering:
+    """What an answer is written to; its `close` waits for the rest of the request's body."""
+
+    def __init__(self, protocol: GuardedProtocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.close_gently()
 
 
 def _bound_unread_answers(transport: asyncio.Transport) -> None:

@@ -1,4 +1,4 @@
-"""Which of the offered types a client wants, from its Accept header (RFC 9110, section 12.5.1)."""
+"""Which types and codings a client wants, from its Accept headers (RFC 9110, 12.5.1 and 12.5.3)."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,15 @@ def preferred_type(accept: str, offers: Sequence[str]) -> str:
     weights = [(*_weight(offer, ranges), -place) for place, offer in enumerate(offers)]
     best = max(weights, default=(0.0, 0, 0))
     return offers[-best[2]] if best[0] > 0 else offers[0]
+
+
+def accepts_coding(accept_encoding: str, coding: str) -> bool:
+    """Whether a client takes a content coding; `q=0` says that it does not, `*` means all others.
+
+    Without a header everything is accepted; we then send plain bytes all the same.
+    """
+    weights = dict(_parse(part) for part in accept_encoding[:2000].split(",") if part.strip())
+    return weights.get(coding, weights.get("*", 0.0)) > 0
 
 
 def _parse(part: str) -> _Range:

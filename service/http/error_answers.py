@@ -26,6 +26,7 @@ from service.errors import (
     Unauthorized,
     status_of,
 )
+from service.wording import named_reason
 
 LONGEST_TEXT = 500  # characters; parameters' names come from the caller
 
@@ -136,9 +137,8 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
         problem = MalformedBody("the body is not valid JSON", hint="see /openapi.json")
         return answer_to(problem, request)
     name = ".".join(str(part) for part in first["loc"][1:])[:80]
-    reason = str(first["msg"]).removeprefix("Value error, ")
     refused = InvalidParameter(
-        f"{name}: {reason}" if name else reason, hint="see /openapi.json for every parameter"
+        named_reason(name, first), hint="see /openapi.json for every parameter"
     )
     return answer_to(refused, request)
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -24,13 +25,25 @@ class RequestContext:
     HEAD is answered as GET without the body, so that probes may use it on every route.
 
     Args:
-        private: see :func:`complete_headers`.
+        private, other_origins: see :func:`complete_headers`.
+        is_draining: whether the service is about to stop. Answers then end their connection, so
+            that clients which keep theirs open have left before the end.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, private: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        *,
+        private: bool = False,
+        other_origins: bool = False,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.private = private
+        self.other_origins = other_origins
+        self.is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the lifespan untouched."""
@@ -47,7 +60,13 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                complete_headers(message, request_id=request_id, private=self.private)
+                complete_headers(
+                    message,
+                    request_id=request_id,
+                    private=self.private,
+                    other_origins=self.other_origins,
+                    is_last=self.is_draining(),
+                )
             elif is_head:
                 message = {**message, "body": b""}
             await send(message)

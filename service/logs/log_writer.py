@@ -41,10 +41,10 @@ class LineWriter:
 
     def put(self, line: str) -> None:
         """Queues one line, or counts it as lost; never waits, never raises."""
-        if len(self._queue) < self._queue_lines:
-            self._queue.append(line)
-        else:
+        if self._closing or len(self._queue) >= self._queue_lines:
             self.lose(1)
+        else:
+            self._queue.append(line)
 
     def hurry(self) -> None:
         """Writes what is queued without a pause; for lines that may be the last."""

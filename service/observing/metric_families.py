@@ -31,6 +31,7 @@ CONFIDENCE_BUCKETS = tuple(round(0.1 * step, 1) for step in range(1, 11))
 POOLS = ("decode", "encode", "search")
 FORMATS = ("jpeg", "png", "webp", "tiff", "heif")
 OTHER = "other"
+MAP_QUEUE_FULL = "map_queue_full"  # why map tiles, not photos, are answered 503
 
 # The moment a series was made says nothing here and doubles what is scraped.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -73,7 +74,7 @@ class MetricFamilies:
         )
         self.in_flight = self._gauge("in_flight_requests", "Requests being worked on.")
         self.body_bytes = self._histogram(
-            "request_body_bytes", "Size of request bodies.", BODY_BUCKETS
+            "request_body_bytes", "Size of a request's body, as far as it was read.", BODY_BUCKETS
         )
         self.errors = self._counter("errors", "Failures answered, by error code.", "code")
         self.upload_failures = self._counter(
@@ -88,6 +89,9 @@ class MetricFamilies:
         )
         self.rejected = self._counter(
             "rejected", "Photos refused with 503, by the limit that was hit.", "reason"
+        )
+        self.map_rejected = self._counter(
+            "map_tiles_rejected", "Map tiles refused with 503: too many were waiting."
         )
         self.expired = self._counter(
             "expired", "Photos dropped in a queue because their deadline passed.", "pool"
@@ -162,6 +166,9 @@ class MetricFamilies:
         self.reloads = self._counter(
             "reload_results", "Gallery reloads by result: ok or an error code.", "result"
         )
+        self.activations = self._counter(
+            "activations", "POST /gallery/activate by result: ok or an error code.", "result"
+        )
         self.reload_failing = self._gauge(
             "reload_failing", "1 when the newest gallery version was refused; an older one serves."
         )
@@ -188,7 +195,11 @@ class MetricFamilies:
     def _define_access(self) -> None:
         self.denied = self._counter("denied", "Requests answered 401 or 403, by reason.", "reason")
         self.rate_limited = self._counter(
-            "rate_limited", "Photos answered 429: the caller sends more than it may."
+            "rate_limited", "Requests answered 429: the caller sends more than it may."
+        )
+
+        self.keys_problem = self._gauge(
+            "keys_problem", "1 when the keys file is broken; the keys read before still count."
         )
 
     def _define_jobs(self) -> None:
@@ -201,6 +212,7 @@ class MetricFamilies:
     def _begin_at_zero(self) -> None:
         """A counter that first appears as 1 has no rise that `rate` could see."""
         self.reloads.labels("ok")
+        self.activations.labels("ok")
         for pool in POOLS:
             for family in (self.queue_depth, self.expired, self.cancelled, self.batch_size):
                 family.labels(pool)

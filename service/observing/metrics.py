@@ -25,7 +25,13 @@ from service.errors import (
 )
 from service.galleries.snapshot import Snapshot
 from service.logs.log import lost_lines
-from service.observing.metric_families import FORMATS, OTHER, POOLS, MetricFamilies
+from service.observing.metric_families import (
+    FORMATS,
+    MAP_QUEUE_FULL,
+    OTHER,
+    POOLS,
+    MetricFamilies,
+)
 from service.photos.localization import Localization
 from service.settings import Settings
 
@@ -106,7 +112,9 @@ class Metrics(MetricFamilies):
     def observe_failure(self, error: CrossfixError) -> None:
         """Counts one failure, of a request or of one photo in a batch."""
         self.errors.labels(error.code).inc()
-        if isinstance(error, Overloaded):
+        if isinstance(error, Overloaded) and error.reason == MAP_QUEUE_FULL:
+            self.map_rejected.inc()
+        elif isinstance(error, Overloaded):
             self.rejected.labels(error.reason).inc()
         elif isinstance(error, RateLimited):
             self.rate_limited.inc()

@@ -4,25 +4,40 @@ from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import distance_m
 from service.galleries.addresses import picture_url
 from service.photos.localization import Localization
-from service.photos.schemas import Estimate, LocalizeAnswer, Match, StageTimes
+from service.photos.schemas import (
+    TAKEN_FOR_TRUE,
+    Estimate,
+    LocalizeAnswer,
+    Match,
+    StageTimes,
+)
 from service.schemas import EncoderName, GalleryName
 
 KEPT = "this service keeps the photos sent to it, with their answers"
 
 
 def answer_of(
-    found: Localization, *, request_id: str, root_path: str, total_s: float, kept: bool = False
+    found: Localization,
+    *,
+    request_id: str,
+    root_path: str,
+    total_s: float,
+    with_prior: bool = False,
+    kept: bool = False,
 ) -> LocalizeAnswer:
     """The JSON answer.
 
     Args:
         root_path: the prefix a proxy serves us under.
+        with_prior: whether an area was given; the sender is told what that means.
         kept: whether the photo is stored; its sender is told.
     """
     manifest, gallery = found.snapshot.encoder.manifest, found.snapshot.gallery
     warnings = list(found.warnings)
     if found.estimate is None:
         warnings.append("the encoder is not calibrated for this view: no radius, no confidence")
+    if with_prior:
+        warnings.append(TAKEN_FOR_TRUE)
     if kept:
         warnings.append(KEPT)
     stages_ms = {stage: round(seconds * 1000, 3) for stage, seconds in found.stage_s.items()}

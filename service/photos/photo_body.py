@@ -6,19 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from crossfix.errors import InvalidParameter
-from service.errors import ClientGone, MalformedBody, UnsupportedBody
+from service.errors import ClientGone, UnsupportedBody
+from service.photos.form_parts import FormLimits, FormPart, FormParts
 from service.settings import Settings
 
 FIELD = "image"
 MULTIPART = "multipart/form-data"
-MAX_FIELDS = 16
-MAX_FIELD_BYTES = 1_000_000
-MAX_NAME_CHARACTERS = 255
+RAW = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+FIELD_BYTES = 64_000  # the longest area, 16,000 characters, in any script
+MOST_FIELD_BYTES = 1_000_000
 ResultT = TypeVar("ResultT")
 
 
@@ -36,37 +35,42 @@ class SentPhoto:
 
 @dataclass(frozen=True)
 class SentForm:
-    """A body's photos and its other fields."""
+    """A body's photos and its other fields; `body_bytes` is the size of the whole body."""
 
     photos: list[SentPhoto]
     fields: dict[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
 
 
-async def read_photo(request: Request, settings: Settings) -> SentForm:
+async def read_photo(request: Request) -> SentForm:
     """The one photo of a raw or multipart body, and the form's other fields.
+
+    A raw body may call itself a form: so `curl --data-binary @photo.jpg` does.
 
     Raises:
         UnsupportedBody: another content type.
-        MalformedBody: a multipart body that cannot be parsed.
+        MalformedBody: a multipart body that cannot be parsed, or is cut short.
         InvalidParameter: a multipart body without one file `image`, or with a field twice.
-        BodyTooLarge, UploadTooSlow: from the body limit around the app.
+        BodyTooLarge: a field is too long; also from the body limit around the app.
+        UploadTooSlow: from the body limit around the app.
         ClientGone: the sender left.
     """
     kind = _content_type(request)
     if kind == MULTIPART:
-        form = await _read_form(request, 1, settings.max_body_bytes)
+        form = await _read_form(request, FormLimits(files=1, field_bytes=FIELD_BYTES))
         if len(form.photos) != 1:
             raise _no_photo()
         return form
-    if kind not in ("", "application/octet-stream") and not kind.startswith("image/"):
+    if kind not in RAW and not kind.startswith("image/"):
         raise UnsupportedBody(
             f"a body of type {kind[:100]} cannot carry a photo",
             hint=f"send the file with Content-Type: image/jpeg, or as multipart field {FIELD}",
         )
     try:
-        return SentForm([SentPhoto(await request.body())])
+        data = await request.body()
     except ClientDisconnect:
         raise ClientGone("the client closed the connection") from None
+    return SentForm([SentPhoto(data)], body_bytes=len(data))
 
 
 async def read_photos(request: Request, settings: Settings) -> SentForm:
@@ -77,7 +81,9 @@ async def read_photos(request: Request, settings: Settings) -> SentForm:
             f"a body of type {kind[:100] or 'none'} cannot carry several photos",
             hint=f"send each photo as a file in field {FIELD} of a {MULTIPART} body",
         )
-    form = await _read_form(request, settings.batch_limit, settings.max_batch_body_bytes)
+    most = settings.batch_limit
+    field_bytes = min(FIELD_BYTES * most, MOST_FIELD_BYTES)  # `parameters` holds an area for each
+    form = await _read_form(request, FormLimits(files=most, field_bytes=field_bytes))
     if not form.photos:
         raise _no_photo()
     return form
@@ -94,52 +100,35 @@ def _no_photo() -> InvalidParameter:
     )
 
 
-async def _read_form(request: Request, max_files: int, max_bytes: int) -> SentForm:
-    parser = MultiPartParser(
-        request.headers,
-        request.stream(),
-        max_files=max_files,
-        max_fields=MAX_FIELDS,
-        max_part_size=MAX_FIELD_BYTES,
-    )
-    # Photos stay in memory: by default parts over 1 MiB are written to a file on disk.
-    parser.spool_max_size = max_bytes
+async def _read_form(request: Request, limits: FormLimits) -> SentForm:
+    form = FormParts(request.headers.get("content-type", ""), limits)
+    body_bytes = 0
     try:
-        form = await parser.parse()
-    except MultiPartException as problem:
-        raise MalformedBody(
-            "the multipart body cannot be parsed",
-            hint=f"send {max_files} file(s) at most as field {FIELD}, other fields once each",
-        ) from problem
+        async for chunk in request.stream():
+            body_bytes += len(chunk)
+            form.write(chunk)
     except ClientDisconnect:
         raise ClientGone("the client closed the connection") from None
-    except KeyError as problem:
-        raise MalformedBody(
-            "the multipart body names no boundary", hint="let the HTTP client set the Content-Type"
-        ) from problem
-    try:
-        return await _sent_form(form)
-    finally:
-        await form.close()
+    form.close()
+    return _sent_form(form.parts, body_bytes)
 
 
-async def _sent_form(form: FormData) -> SentForm:
-    sent = SentForm([])
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != FIELD:
+def _sent_form(parts: list[FormPart], body_bytes: int) -> SentForm:
+    sent = SentForm([], body_bytes=body_bytes)
+    for part in parts:
+        if part.file_name is not None:
+            if part.name != FIELD:
                 raise InvalidParameter(
                     "the multipart body has a file in another field",
                     hint=f"send photos as files in field {FIELD}",
                 )
-            file_name = (value.filename or "")[:MAX_NAME_CHARACTERS]
-            sent.photos.append(SentPhoto(await value.read(), file_name))
-        elif name == FIELD:
+            sent.photos.append(SentPhoto(part.data.getvalue(), part.file_name))
+        elif part.name == FIELD:
             raise _no_photo()
-        elif name in sent.fields:
+        elif part.name in sent.fields:
             raise InvalidParameter("a form field is given twice", hint="give each field once")
         else:
-            sent.fields[name] = value
+            sent.fields[part.name] = part.text
     return sent
 
 

@@ -1,7 +1,7 @@
 """From validated parameters to what the localizer is asked, and how form fields join in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,21 @@ from service.photos.localization import PhotoQuery
 from service.photos.schemas import LocalizeQuery
 
 _PRIOR = frozenset({"lat", "lon", "radius_m", "area"})
+
+
+def refuse_contradictions(parameters: Iterable[tuple[str, str]]) -> None:
+    """Of a parameter that an address gives twice, nobody knows which one counts.
+
+    Raises:
+        InvalidParameter: one is given twice, and differs.
+    """
+    first: dict[str, str] = {}
+    for name, value in parameters:
+        if first.setdefault(name, value) != value:
+            raise InvalidParameter(
+                f"{name} is given twice in the address, and differs",
+                hint="give each parameter once",
+            )
 
 
 def with_form_fields(query: LocalizeQuery, fields: Mapping[str, str]) -> LocalizeQuery:
@@ -40,15 +55,27 @@ def overridden(
 ) -> LocalizeQuery:
     """The parameters of one photo of a batch: its own before those for all.
 
-    A photo that has a prior of its own takes nothing of the common one.
+    A photo that has a prior of its own takes nothing of the common one. Its `area` may be GeoJSON
+    itself or, as everywhere else, the text of it.
 
     Raises:
+        InvalidParameter: the area is nested too deep.
         RequestValidationError: as above; `place` says where the changes stood.
     """
     common = _given(query)
     if _PRIOR & changes.keys():
         common = {name: value for name, value in common.items() if name not in _PRIOR}
-    return _validated({**common, **changes}, *place)
+    values = {**common, **changes}
+    if isinstance(values.get("area"), dict):
+        values["area"] = _as_text(values["area"])
+    return _validated(values, *place)
+
+
+def _as_text(area: dict[str, Any]) -> str:
+    try:
+        return json.dumps(area, separators=(",", ":"))
+    except RecursionError:
+        raise _no_area() from None
 
 
 def photo_query(query: LocalizeQuery, data: bytes, default_k: int) -> PhotoQuery:
@@ -95,7 +122,11 @@ def _region_of(text: str) -> Region:
             raise
     except (ValueError, RecursionError, OverflowError):
         pass
-    raise InvalidParameter(
+    raise _no_area()
+
+
+def _no_area() -> InvalidParameter:
+    return InvalidParameter(
         "area is not a GeoJSON Polygon or MultiPolygon",
         hint='like {"type": "Polygon", "coordinates": [[[lon, lat], ...]]}, URL-encoded',
     )

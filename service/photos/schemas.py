@@ -2,12 +2,17 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from crossfix.gallery_manifest import BoundsModel
 from service.schemas import EncoderName, ErrorDetail, GalleryName
 
 QueryView = Literal["ground", "drone"]
+
+TAKEN_FOR_TRUE = (
+    "the confidence takes the given area for true: a photo from elsewhere may still look sure"
+)
+_PRIOR_NOTE = " " + TAKEN_FOR_TRUE[0].upper() + TAKEN_FOR_TRUE[1:] + "."
 
 
 class LocalizeQuery(BaseModel):
@@ -28,16 +33,23 @@ class LocalizeQuery(BaseModel):
         le=90,
         description=(
             "Prior: latitude of its centre in degrees. Give lat, lon and radius_m together."
+            + _PRIOR_NOTE
         ),
     )
     lon: float | None = Field(
-        default=None, ge=-180, le=180, description="Prior: longitude of its centre in degrees."
+        default=None,
+        ge=-180,
+        le=180,
+        description="Prior: longitude of its centre in degrees." + _PRIOR_NOTE,
     )
     radius_m: float | None = Field(
         default=None,
         gt=0,
         le=20_100_000,
-        description=("Prior: only tiles whose centre lies within this many metres are considered."),
+        description=(
+            "Prior: only tiles whose centre lies within this many metres are considered."
+            + _PRIOR_NOTE
+        ),
     )
     area: str | None = Field(
         default=None,
@@ -45,7 +57,8 @@ class LocalizeQuery(BaseModel):
         max_length=16_000,
         description=(
             "Prior: only tiles whose centre lies inside this GeoJSON Polygon or MultiPolygon "
-            "(longitude first) are considered; instead of lat, lon and radius_m."
+            "(longitude first) are considered; instead of lat, lon and radius_m. Long "
+            "ones fit into a form field, not into the address." + _PRIOR_NOTE
         ),
     )
     heading_deg: float | None = Field(
@@ -63,6 +76,13 @@ class LocalizeQuery(BaseModel):
             "photo's EXIF or GPano says, otherwise assumed."
         ),
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_boolean(cls, value: object) -> object:
+        if isinstance(value, bool):  # JSON's true would pass for 1
+            raise ValueError("a boolean is no value of this parameter")
+        return value
 
     @model_validator(mode="after")
     def _prior_is_whole(self) -> Self:
@@ -104,7 +124,12 @@ class Estimate(BaseModel):
             "encoder is not calibrated for the view."
         )
     )
-    confidence: float | None = Field(description="Probability, 0 to 1; null as above.")
+    confidence: float | None = Field(
+        description=(
+            "Probability, 0 to 1; null as above. With a prior (lat, lon and radius_m, or area):"
+            + _PRIOR_NOTE.lower()
+        )
+    )
     refused: bool = Field(description="True: do not use this as a location; see `reason`.")
     reason: str | None
 
@@ -128,7 +153,7 @@ class LocalizeAnswer(BaseModel):
     stage_ms: StageTimes
     encoder: EncoderName
     gallery: GalleryName
-    warnings: list[str] = Field(description="What was assumed about the photo.")
+    warnings: list[str] = Field(description="What was assumed, and what the answer rests on.")
     request_id: str
 
 

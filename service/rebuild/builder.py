@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Builder:
         """Tells every event until the process has ended; gives its exit code."""
         readers = asyncio.gather(self._read_events(on_event), self._keep_log())
         code = await self._process.wait()
+        self._kill_group()  # children of it that are left would hold the pipes
         try:
             await asyncio.wait_for(readers, _PATIENCE_S)
         except TimeoutError:
@@ -68,13 +69,19 @@ class Builder:
 
     async def _read_events(self, on_event: OnEvent) -> None:
         assert self._process.stdout is not None
+        complained = False
         async for line in _lines(self._process.stdout):
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict):
-                on_event(event)
+                try:
+                    on_event(event)
+                except Exception as problem:  # the pipe must be read on, or the builder stands
+                    if not complained:
+                        EVENTS.error("builder_event_failed", exc_info=problem)
+                    complained = True
 
     async def _keep_log(self) -> None:
         """Its words on stderr, to a file of bounded size; a full disk costs the file only."""
@@ -94,20 +101,30 @@ class Builder:
     def kill(self) -> None:
         """Ends it and its children."""
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
-async def _lines(stream: asyncio.StreamReader) -> Any:  # noqa: ANN401 - an async generator
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Lines; of one that is too long nothing."""
+    too_long = False
     while True:
         try:
-            line = await stream.readline()
-        except ValueError:
+            line = await stream.readuntil(b"\n")
+        except asyncio.LimitOverrunError as found:
+            await stream.readexactly(found.consumed)
+            too_long = True
             continue
-        if not line:
+        except asyncio.IncompleteReadError as end:
+            if end.partial and not too_long:
+                yield end.partial
             return
-        yield line
+        if not too_long:
+            yield line
+        too_long = False
 
 
 def _append(path: Path, line: bytes, room: int) -> int:

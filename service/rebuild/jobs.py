@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -33,7 +32,6 @@ from service.settings import Settings
 CANCEL_PATIENCE_S = 10.0  # from SIGINT to SIGKILL
 STOP_PATIENCE_S = 5.0
 RECORD_EVERY_S = 2.0
-LOCK_FILE = ".lock"  # of the gallery; whoever writes it holds it
 _LIVE_STEPS = ("current_replaced", "pruned")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +57,7 @@ class Jobs:
         self._records = JobRecords(settings.jobs_folder)
         self._jobs: dict[str, Job] = {}
         self._task: asyncio.Task[None] | None = None
+        self._taking_over: asyncio.Future[object] | None = None
         self._builder: Builder | None = None
         self._running: str | None = None
         self._stopping: JobState | None = None
@@ -107,6 +106,8 @@ class Jobs:
         self._closed = True
         if self._task is not None and not self._task.done():
             self._tell_to_stop("interrupted", patience_s=STOP_PATIENCE_S)
+            if self._taking_over is not None:
+                self._taking_over.cancel()  # the next service loads what is live by itself
             await asyncio.gather(self._task, return_exceptions=True)
         self._disk.shutdown(wait=False)
 
@@ -136,18 +137,9 @@ class Jobs:
             JobRunning: one at a time.
             NotReady: the service is stopping.
         """
-        if self._closed:
-            raise NotReady("the service is stopping", hint="ask the next one")
+        self._require_idle()
         plan = await asyncio.to_thread(make_plan, order, self._settings)
-        locked = await asyncio.to_thread(is_locked, self._settings.gallery)
-        if self._running is not None:  # nothing is awaited from here to the job's start
-            raise JobRunning(
-                f"job {self._running} is running", hint="wait until it has ended, or cancel it"
-            )
-        if locked:
-            raise JobRunning(
-                "another program is writing the gallery", hint="try again when it has finished"
-            )
+        self._require_idle()  # nothing is awaited from here to the job's start
         created = datetime.now(UTC)
         job = Job(
             id=f"{created:%Y%m%dT%H%M%S}{created.microsecond // 1000:03d}Z-{secrets.token_hex(4)}",
@@ -164,14 +156,27 @@ class Jobs:
         _log("job_started", job)
         return job
 
+    def _require_idle(self) -> None:
+        if self._closed:
+            raise NotReady("the service is stopping", hint="ask the next one")
+        if self._running is not None:
+            raise JobRunning(
+                f"job {self._running} is running", hint="wait until it has ended, or cancel it"
+            )
+
     def cancel(self, job_id: str) -> Job:
         """Tells a job to stop; it is `cancelled` a moment later, what is finished stays.
 
         Raises:
             JobNotFound: none of this id.
-            JobOver: it has ended.
+            JobOver: it has ended, or has done all that there was to do.
         """
         job = self.get(job_id)
+        if job.version is not None and not job.is_over:
+            raise JobOver(
+                "the job's work is done and can no longer be cancelled",
+                hint="POST /gallery/activate brings the version before back",
+            )
         if job.is_over or self._running != job_id:
             raise JobOver(f"the job has ended: {job.state}", hint="GET its address for the result")
         self._tell_to_stop("cancelled", patience_s=self._cancel_patience_s)
@@ -246,10 +251,8 @@ class Jobs:
             self._killer.cancel()
         self._killer = self._builder = None
         if self._jobs[job_id].published and not self._closed:
-            try:  # before anyone is told of success: who then asks is answered by the new version
-                await self._on_published()
-            except Exception as problem:
-                EVENTS.error("reload_after_job_failed", exc_info=problem)
+            # Before anyone is told of success: who then asks is answered by the new version.
+            await self._take_over()
         job = self._change(job_id, ended=now(), **end)
         self._metrics.jobs.labels(job.state).inc()
         self._metrics.job_running.set(0)
@@ -263,6 +266,13 @@ class Jobs:
             if one.id not in kept:
                 del self._jobs[one.id]
 
+    async def _take_over(self) -> None:
+        self._taking_over = asyncio.ensure_future(self._on_published())
+        (problem,) = await asyncio.gather(self._taking_over, return_exceptions=True)
+        self._taking_over = None
+        if isinstance(problem, Exception):  # not where `stop` gave it up
+            EVENTS.error("reload_after_job_failed", exc_info=problem)
+
     def _change(self, job_id: str, **changes: Any) -> Job:  # noqa: ANN401 - fields of Job
         job = self._jobs[job_id] = self._jobs[job_id].model_copy(update=changes)
         return job
@@ -273,18 +283,6 @@ class Jobs:
 
     async def _record(self, job_id: str) -> None:
         await self._on_disk(self._records.write, self._jobs[job_id])
-
-
-def is_locked(gallery: Path) -> bool:
-    """Whether another process is writing the gallery at this moment."""
-    try:
-        with (gallery / LOCK_FILE).open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # nobody has ever written it here
-        return False
-    return False
 
 
 def _log(event: str, job: Job) -> None:

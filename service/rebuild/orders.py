@@ -4,13 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from service.rebuild.areas import require_area
+
 RECIPE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*\.(ya?ml|json)$"
 MAX_SOURCES = 100
 Geometry = dict[str, Any]
 Text = Annotated[str, Field(max_length=500)]
 SourceName = Annotated[str, Field(min_length=1, max_length=200)]
 FileKind = Literal["auto", "raster", "mosaic", "xyz", "tms", "mbtiles", "pmtiles", "table"]
-_SHAPES = ("Polygon", "MultiPolygon", "Feature", "FeatureCollection", "GeometryCollection")
 
 
 class _Strict(BaseModel):
@@ -63,7 +64,7 @@ class OrderedChanges(_Strict):
     @classmethod
     def _retired_are_areas(cls, retire: list[Geometry]) -> list[Geometry]:
         for one in retire:
-            _require_area(one)
+            require_area(one)
         return retire
 
 
@@ -103,7 +104,7 @@ class RebuildOrder(_Strict):
     @classmethod
     def _area_is_one(cls, area: Geometry | None) -> Geometry | None:
         if area is not None:
-            _require_area(area)
+            require_area(area)
         return area
 
     @model_validator(mode="after")
@@ -120,12 +121,6 @@ class RebuildOrder(_Strict):
     def is_trusted(self) -> bool:
         """Whether an operator wrote what it names: a recipe may name any imagery."""
         return self.recipe is not None
-
-
-def _require_area(value: Geometry) -> None:
-    """The builder looks closely; this is for what cannot be meant."""
-    if value.get("type") not in _SHAPES:
-        raise ValueError("a GeoJSON polygon is needed")
 
 
 def inline_schema(model: type[BaseModel]) -> dict[str, Any]:

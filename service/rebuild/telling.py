@@ -7,13 +7,16 @@ from typing import Any
 from service.rebuild.records import Job, JobError, JobProgress, JobState
 from service.rebuild.wording import PathScrubber
 
+_MOST = 1 << 53
 _STAYS = "what is finished stays: ask for the same again and it goes on from there"
 
 
 def apply_event(job: Job, event: dict[str, Any], scrubber: PathScrubber) -> Job:
     """The job as it stands after one line of the builder; what is not understood is left out."""
     match event:
-        case {"event": "embedding", "done": int(done), "total": int(total)}:
+        case {"event": "embedding", "done": int(done), "total": int(total)} if (
+            0 <= done <= _MOST and 0 <= total <= _MOST
+        ):
             progress = job.progress.model_copy(
                 update={
                     "done": done,
@@ -43,8 +46,9 @@ def apply_event(job: Job, event: dict[str, Any], scrubber: PathScrubber) -> Job:
 
 
 def _number(value: object) -> float | None:
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if usable else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _MOST else None  # NaN is neither
 
 
 def _advance(job: Job, state: JobState, progress: JobProgress) -> Job:

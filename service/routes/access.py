@@ -2,7 +2,8 @@
 
 With a keys file, routes that read need a key of scope `localize` (unless `localize_key` is off)
 and routes that change something one of scope `admin`. Without one, reading is open and changing is
-for requests made on the very machine of a service that listens on loopback only.
+for requests made on the very machine of a service that listens on loopback only and has no proxy
+before it: behind a proxy, changing needs a keys file.
 """
 
 from dataclasses import dataclass
@@ -69,13 +70,17 @@ async def may_administer(request: Request, _bearer: _Bearer, _header: _KeyHeader
         return _holder(request, runtime, "admin")
     if not is_loopback(runtime.settings.host):
         why = "the service listens on more than this machine's loopback address"
+    elif runtime.settings.trusted_proxies:
+        why = "the setting trusted_proxies says that a proxy stands before the service"
     else:
-        why = why_not_local(_address(request), request.headers)
+        version = str(request.scope.get("http_version", "1.1"))
+        why = why_not_local(_address(request), request.headers, http_version=version)
     if why:
         raise Forbidden(
             f"without API keys this is for requests made on the service's own machine: {why}",
             reason="not_local",
-            hint="give the service a keys file (see python -m service.keys) and send an admin key",
+            hint="give the service a keys file (see python -m service.keys) and send an admin key; "
+            "behind a proxy there is no other way",
         )
     return _stranger(request)
 

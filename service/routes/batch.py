@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from service.photos.answers import server_timing
 from service.photos.geojson import GEOJSON, geojson_of_batch
 from service.photos.photo_body import FIELD, MULTIPART, read_photos, run_while_connected
+from service.photos.photo_queries import refuse_contradictions
 from service.photos.schemas import BatchAnswer, LocalizeQuery
 from service.routes.access import Reader
 from service.routes.batch_run import BatchRun, batch_parameters
@@ -37,7 +38,8 @@ REQUEST_BODY: dict[str, Any] = {
                         "parameters": {
                             "type": "string",
                             "description": "JSON list: for each photo an object of parameters "
-                            "that go before those in the address, or null.",
+                            "that go before those in the address, or null; `area` may be GeoJSON "
+                            "itself or its text.",
                         },
                     },
                 }
@@ -65,12 +67,14 @@ async def localize_batch(
 ) -> Response:
     """Where were these photos taken? All are answered from one version of the gallery."""
     runtime: Runtime = request.app.state.runtime
+    refuse_contradictions(request.query_params.multi_items())
     runtime.rate_limit.take(caller.rate_key, photos=0)  # whoever is in debt need not send a body
     slots = slots_of_batch(runtime.settings)
     with ExitStack() as admission:
         for _ in range(slots):
             admission.enter_context(runtime.admitted())
         form = await read_photos(request, runtime.settings)
+        runtime.metrics.body_bytes.observe(form.body_bytes)
         parameters = batch_parameters(query, form)
         runtime.rate_limit.take(caller.rate_key, photos=len(form.photos))
         started = time.perf_counter()

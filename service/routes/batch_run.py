@@ -56,6 +56,12 @@ def batch_parameters(query: LocalizeQuery, form: SentForm) -> list[LocalizeQuery
     ]
 
 
+class _Unforeseen(CrossfixError):
+    """Something else went wrong with one photo."""
+
+    code = "internal_error"
+
+
 class BatchRun:
     """The photos of one request; all are answered by the snapshot that is live at its start.
 
@@ -97,7 +103,6 @@ class BatchRun:
         self, index: int, photo: SentPhoto, query: LocalizeQuery, deadline: float
     ) -> BatchResult:
         metrics = self._runtime.metrics
-        metrics.body_bytes.observe(len(photo.data))
         self._bytes += len(photo.data)
         started = time.perf_counter()
         try:
@@ -108,7 +113,9 @@ class BatchRun:
             return self._failed(index, photo, problem)
         except Exception:
             REQUESTS.exception("unforeseen", extra={"fields": {"request_id": self._request_id}})
-            return self._failed(index, photo, CrossfixError(INTERNAL_MESSAGE))
+            unforeseen = _Unforeseen(INTERNAL_MESSAGE)
+            metrics.observe_failure(unforeseen)
+            return self._failed(index, photo, unforeseen)
 
     async def _found(self, data: bytes, query: LocalizeQuery, deadline: float) -> Localization:
         asked = photo_query(query, data, self._runtime.settings.default_k)
@@ -125,6 +132,8 @@ class BatchRun:
                 if time.monotonic() + pause_s >= deadline:
                     raise
                 await asyncio.sleep(pause_s)
+                if time.monotonic() >= deadline:
+                    raise  # it slept longer than asked
 
     def _answered(
         self,
@@ -145,6 +154,7 @@ class BatchRun:
             request_id=self._request_id,
             root_path=self._root_path,
             total_s=total_s,
+            with_prior=with_prior,
             kept=kept is not None,
         )
         if kept is not None:

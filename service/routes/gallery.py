@@ -19,13 +19,15 @@ from service.galleries.schemas import (
     ViewInfo,
 )
 from service.galleries.snapshot import Snapshot
+from service.http.content_negotiation import preferred_type
 from service.http.etag import is_known, not_modified, tag_of
 from service.observing.metrics import fell_back
+from service.photos.geojson import GEOJSON
 from service.routes.access import Reader
 from service.runtime import Runtime
 from service.schemas import EncoderName, ErrorAnswer
 
-GEOJSON = "application/geo+json"
+JSON = "application/json"
 FOR_EVER = "max-age=31536000, immutable"
 BRIEFLY = "max-age=60"
 ASK_AGAIN = "no-cache"  # may be kept, but not shown without asking
@@ -36,7 +38,6 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 router = APIRouter(tags=["gallery"], responses=NOT_READY)
 
 
-@router.head("/gallery", include_in_schema=False)
 @router.get(
     "/gallery",
     response_model=GalleryInfo,
@@ -56,12 +57,12 @@ def describe_gallery(request: Request, caller: Reader) -> Response:  # noqa: ARG
     runtime: Runtime = request.app.state.runtime
     snapshot = runtime.holder.current()
     info = gallery_info(snapshot, _shelf(request))
-    wants_geojson = GEOJSON in request.headers.get("accept", "")
+    media_type = preferred_type(request.headers.get("accept", ""), (JSON, GEOJSON))
     body: dict[str, Any] = info.model_dump(mode="json")
-    if wants_geojson:
+    if media_type == GEOJSON:
         body = {"type": "Feature", "id": info.version, "geometry": body.pop("coverage"),
                 "properties": body}  # fmt: skip
-    response = JSONResponse(body, media_type=GEOJSON if wants_geojson else "application/json")
+    response = JSONResponse(body, media_type=media_type)
     headers = {
         "ETag": tag_of(bytes(response.body)),
         "Cache-Control": cache_control(runtime, ASK_AGAIN),
@@ -117,7 +118,6 @@ def cache_control(runtime: Runtime, how: str) -> str:
     return f"{scope}, {how}"
 
 
-@router.head("/gallery/tiles", include_in_schema=False)
 @router.get(
     "/gallery/tiles",
     response_class=Response,
@@ -166,7 +166,6 @@ def send_footprints(
     return JSONResponse(found, media_type=GEOJSON, headers=headers)
 
 
-@router.head("/tiles/{tile_id:path}", include_in_schema=False)
 @router.get(
     "/tiles/{tile_id:path}",
     response_class=Response,
@@ -202,7 +201,6 @@ def send_tile_picture(
     return Response(snapshot.gallery.picture(row), media_type="image/jpeg", headers=headers)
 
 
-@router.head("/encoder", include_in_schema=False)
 @router.get("/encoder", response_model=EncoderInfo, responses={304: {"description": UNCHANGED}})
 async def describe_encoder(request: Request, caller: Reader) -> Response:  # noqa: ARG001
     """The encoder in use: views, licences, what was measured, which variant on which device."""

@@ -41,6 +41,9 @@ class Ready(BaseModel):
             "still serves; else empty."
         )
     )
+    keys_problem: bool = Field(
+        description="True: the keys file is broken; the keys that were read before still count."
+    )
 
 
 @router.get("/livez")
@@ -79,7 +82,12 @@ async def report_ready(request: Request) -> Ready:
         index_fallback=bool(snapshot.gallery.index_fallback),
         keeps_images=runtime.settings.keep_images is not None,
         last_reload_failure=runtime.metrics.last_reload_failure,
+        keys_problem=_has_keys_problem(runtime),
     )
+
+
+def _has_keys_problem(runtime: Runtime) -> bool:
+    return runtime.keys is not None and bool(runtime.keys.problem)
 
 
 @router.get(
@@ -95,4 +103,5 @@ async def send_metrics(request: Request, _caller: MetricsReader) -> Response:
     """Everything an operator can see."""
     runtime: Runtime = request.app.state.runtime
     runtime.metrics.draining.set(int(runtime.draining))
+    runtime.metrics.keys_problem.set(int(_has_keys_problem(runtime)))
     return Response(await runtime.metrics.scrape(), media_type=CONTENT_TYPE_LATEST)

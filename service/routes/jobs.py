@@ -3,25 +3,25 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from crossfix.errors import InvalidParameter
-from service.errors import BodyTooLarge, MalformedBody, NotReady, UnsupportedBody
+from service.errors import NotReady
 from service.rebuild.commands import require_switched_on
 from service.rebuild.jobs import Jobs
 from service.rebuild.orders import RebuildOrder, inline_schema
 from service.rebuild.records import Job
 from service.routes.access import Admin
+from service.routes.json_body import parse_json, read_json_body
 from service.runtime import Runtime
 from service.schemas import ErrorAnswer
 
-ORDER_BYTES = 200_000  # an area of interest may have many corners
+ORDER_BYTES = 200_000  # an area of interest may have many corners; `app.py` sets the limit
 NO_JOB: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "No such job."}
 }
 OVER: dict[int | str, dict[str, Any]] = {
     **NO_JOB,
-    409: {"model": ErrorAnswer, "description": "The job has ended."},
+    409: {"model": ErrorAnswer, "description": "The job has ended, or its work is done."},
 }
 
 
@@ -40,42 +40,14 @@ def _jobs(request: Request) -> Jobs:
 
 
 async def _read_order(request: Request, _caller: Admin) -> RebuildOrder:
-    """The body, read by hand: nothing is read for strangers, and only a little for others."""
+    """The body; read only for admins, and where there may be rebuilds."""
     _jobs(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise UnsupportedBody(
-            f"a rebuild is asked for as application/json, not {kind or 'without a type'}",
-            hint="send the header Content-Type: application/json",
-        )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > ORDER_BYTES:
-            raise BodyTooLarge(
-                f"the order is longer than {ORDER_BYTES} bytes", hint="simplify its areas"
-            )
-    return parse_order(bytes(body))
+    return parse_order(await read_json_body(request))
 
 
 def parse_order(body: bytes) -> RebuildOrder:
-    """An order from its JSON.
-
-    Raises:
-        MalformedBody: not JSON.
-        InvalidParameter: another form than those of `RebuildOrder`; names the key.
-    """
-    try:
-        return RebuildOrder.model_validate_json(body)
-    except ValidationError as problem:
-        first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise MalformedBody("the body is not JSON", hint="see /openapi.json") from None
-        where = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InvalidParameter(
-            f"{where}: {reason}" if where else reason, hint="see /openapi.json for every key"
-        ) from None
+    """An order from its JSON; errors as in :func:`parse_json`."""
+    return parse_json(body, RebuildOrder)
 
 
 router = APIRouter(

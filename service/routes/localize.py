@@ -1,17 +1,20 @@
 """POST /localize: a photo in, ranked tiles and coordinates out."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from service.errors import NotReady, Overloaded
 from service.http.content_negotiation import preferred_type
 from service.photos.answers import answer_of, server_timing
 from service.photos.geojson import GEOJSON, geojson_of
 from service.photos.localization import Localization
 from service.photos.photo_body import FIELD, MULTIPART, read_photo, run_while_connected
-from service.photos.photo_queries import photo_query, with_form_fields
+from service.photos.photo_queries import photo_query, refuse_contradictions, with_form_fields
 from service.photos.schemas import LocalizeAnswer, LocalizeQuery
 from service.routes.access import Reader
 from service.runtime import Runtime
@@ -33,8 +36,9 @@ REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "The photo: JPEG, PNG, WebP, TIFF or HEIC, told by its content. A raw body "
-        "costs the server the least. Of a file with several images the first, or the one named "
-        "primary, counts; places in its metadata are never read.",
+        "costs the server the least; what `curl --data-binary` sends is one. Of a file with "
+        "several images the first, or the one named primary, counts; places in its metadata are "
+        "never read.",
         "content": {
             "image/jpeg": _BINARY,
             "image/png": _BINARY,
@@ -81,11 +85,11 @@ async def localize(
 ) -> Response:
     """Where was this photo taken? Ranked tiles, coordinates, radius and confidence."""
     runtime: Runtime = request.app.state.runtime
-    runtime.rate_limit.take(caller.rate_key)
-    with runtime.admitted():
-        form = await read_photo(request, runtime.settings)
+    refuse_contradictions(request.query_params.multi_items())
+    with counted(runtime, caller.rate_key), runtime.admitted():
+        form = await read_photo(request)
         data = form.photos[0].data
-        runtime.metrics.body_bytes.observe(len(data))
+        runtime.metrics.body_bytes.observe(form.body_bytes)
         started = time.perf_counter()
         query = with_form_fields(query, form.fields)
         photo = photo_query(query, data, runtime.settings.default_k)
@@ -101,6 +105,7 @@ async def localize(
         request_id=request.state.request_id,
         root_path=request.scope.get("root_path", ""),
         total_s=time.perf_counter() - started,
+        with_prior=photo.prior is not None,
         kept=kept is not None,
     )
     text = answer.model_dump_json()
@@ -114,6 +119,21 @@ async def localize(
     if wants_geojson(request):
         return JSONResponse(geojson_of(answer), media_type=GEOJSON, headers=headers)
     return Response(text, media_type=JSON, headers=headers)
+
+
+@contextmanager
+def counted(runtime: Runtime, rate_key: str) -> Iterator[None]:
+    """Counts one photo before its body is read; one that finds no room costs its sender nothing.
+
+    Raises:
+        RateLimited: the caller sends too many.
+    """
+    runtime.rate_limit.take(rate_key)
+    try:
+        yield
+    except (NotReady, Overloaded):
+        runtime.rate_limit.give_back(rate_key)
+        raise
 
 
 def wants_geojson(request: Request) -> bool:

@@ -15,6 +15,7 @@ from service.errors import ClientGone, Overloaded
 from service.galleries.map_tiles import MAX_ZOOM, MapPicture, MapTiles
 from service.galleries.snapshot import Snapshot
 from service.http.etag import is_known, not_modified, tag_of
+from service.observing.metric_families import MAP_QUEUE_FULL
 from service.routes.access import Reader
 from service.routes.gallery import BRIEFLY, FOR_EVER, cache_control
 from service.runtime import Runtime
@@ -50,7 +51,7 @@ class MapDesk:
         if self._waiting >= self._waiting_at_most:
             raise Overloaded(
                 f"{self._waiting} map tiles are already waiting",
-                reason="map_queue_full",
+                reason=MAP_QUEUE_FULL,
                 retry_after_s=1.0,
             )
         self._waiting += 1

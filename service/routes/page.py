@@ -2,22 +2,22 @@
 
 import gzip
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from crossfix.view import QUERY_VIEWS
+from service.http.content_negotiation import accepts_coding
 from service.http.etag import is_known, not_modified
 from service.photos.schemas import LocalizeQuery
 from service.runtime import Runtime
 from service.settings import Settings
+from service.settings_checks import map_origin
 
 STATIC = Path(__file__).parent.parent / "static"
 # Written down, since what Python guesses depends on the machine's mime.types.
@@ -36,7 +36,6 @@ POLICY = (
     "img-src 'self' blob: data:{map_host}; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-_HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]+")
 router = APIRouter(include_in_schema=False)
 
 
@@ -87,7 +86,8 @@ def answer_file(request: Request, name: str, headers: dict[str, str] | None = No
     }
     if is_known(request, file.tag.removeprefix("W/")):
         return not_modified(sent)
-    if file.compressed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+    accepted = request.headers.get("accept-encoding", "")
+    if file.compressed is not None and accepts_coding(accepted, "gzip"):
         sent["Content-Encoding"] = "gzip"
         return Response(file.compressed, media_type=file.media_type, headers=sent)
     return Response(file.data, media_type=file.media_type, headers=sent)
@@ -97,7 +97,7 @@ def answer_file(request: Request, name: str, headers: dict[str, str] | None = No
 def send_page(request: Request) -> Response:
     """The page."""
     runtime: Runtime = request.app.state.runtime
-    policy = POLICY.format(map_host=map_host(runtime.settings.map_url))
+    policy = POLICY.format(map_host=_after_space(map_origin(runtime.settings.map_url)))
     return answer_file(request, "page.html", {"Content-Security-Policy": policy})
 
 
@@ -116,7 +116,7 @@ async def describe_page(request: Request) -> dict[str, Any]:
         "version": request.app.version,
         "needs_key": needs_key(settings),
         "keeps_images": settings.keep_images is not None,
-        "map_url": settings.map_url if map_host(settings.map_url) else "",
+        "map_url": settings.map_url if map_origin(settings.map_url) else "",
         "map_attribution": settings.map_attribution,
         "views": _views(runtime),
         "limits": {
@@ -154,9 +154,5 @@ def _largest_k() -> int:
     return int(limit)
 
 
-def map_host(map_url: str) -> str:
-    """A base map's origin for the page's policy, after a space; empty when there is none."""
-    parts = urlsplit(map_url)
-    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.netloc):
-        return ""
-    return f" {parts.scheme}://{parts.netloc}"
+def _after_space(word: str) -> str:
+    return f" {word}" if word else ""

@@ -25,8 +25,8 @@ export function clearAnswer() {
 }
 
 /** Shows everything but the map. */
-export function showAnswer(answer, { view, photo, onSelect, onHover }) {
-  const { tone, headline, detail } = verdict(answer.estimate, view);
+export function showAnswer(answer, { view, inArea, photo, onSelect, onHover }) {
+  const { tone, headline, detail } = verdict(answer.estimate, { view, inArea });
   say(tone, headline, detail);
   showPlace(answer);
   showPhoto(photo);

@@ -176,12 +176,13 @@ async function ask() {
     by("spoken").textContent = "Looking for the place";
     const answer = await localize(photo, wanted, state.asking.signal);
     state.answer = answer;
-    showAnswer(answer, { view, photo, onSelect: select, onHover: (rank) => map.heat(rank) });
+    const inArea = "radius_m" in wanted;
+    showAnswer(answer, { view, inArea, photo, onSelect: select, onHover: (rank) => map.heat(rank) });
     map.resized();
     map.showAnswer(answer);
     by("map-help").textContent = "Numbers: the places in the list. Ring: the estimate and its radius.";
     select(1);
-    by("spoken").textContent = spokenAnswer(answer, view);
+    by("spoken").textContent = spokenAnswer(answer, { view, inArea });
     if (answer.gallery.version !== state.gallery.version) loadGallery().catch(() => {});
     revealAnswer();
   } catch (problem) {

@@ -19,20 +19,28 @@ export function spokenPlace({ lat, lon }) {
   return `${northing}, ${Math.abs(lon).toFixed(5)} ${lon < 0 ? "west" : "east"}`;
 }
 
-/** What an estimate is worth: a tone for the eye, a headline, and a sentence that explains it. */
-export function verdict(estimate, view) {
+/**
+ * What an estimate is worth: a tone for the eye, a headline, and a sentence that explains it.
+ * With a search area all of it holds only if the photo was taken there.
+ */
+export function verdict(estimate, { view, inArea }) {
   if (estimate.confidence === null) {
     const by = view === "drone" ? "drone photos" : "photos from the ground";
     return { tone: "refused", headline: "Unknown: do not use this as a location",
       detail: `This encoder is not calibrated for ${by}, so nobody knows how often such answers are right. `
         + "The best tile is shown for you to judge." };
   }
-  const often = frequency(estimate.confidence);
+  const often = inArea
+    ? `If the photo was taken in the search area: ${frequency(estimate.confidence).replace(/^./, (first) => first.toLowerCase())}`
+    : frequency(estimate.confidence);
   if (estimate.refused) {
     return { tone: "refused", headline: "Not sure: do not use this as a location",
       detail: `${sentence(estimate.reason ?? "the confidence is too low")} ${often}` };
   }
   const within = `within ${distance(estimate.radius_m)}`;
+  if (inArea && estimate.confidence >= 0.7) {
+    return { tone: "sure", headline: `In this area, ${estimate.confidence >= 0.9 ? "very likely" : "likely"} ${within} of this point`, detail: often };
+  }
   if (estimate.confidence >= 0.9) return { tone: "sure", headline: `Very likely ${within} of this point`, detail: often };
   if (estimate.confidence >= 0.7) return { tone: "sure", headline: `Likely ${within} of this point`, detail: often };
   return { tone: "unsure", headline: `Perhaps ${within} of this point: compare the pictures`, detail: often };
@@ -54,8 +62,8 @@ export function sentence(text) {
 }
 
 /** The whole answer in a sentence or two, for those who do not see the page. */
-export function spokenAnswer({ estimate, matches }, view) {
-  const { headline, detail } = verdict(estimate, view);
+export function spokenAnswer({ estimate, matches }, asked) {
+  const { headline, detail } = verdict(estimate, asked);
   const what = estimate.refused ? "Best guess" : "Place";
   return `${headline}. ${what}: ${spokenPlace(estimate)}. ${detail} ${matches.length} places are listed, best first.`;
 }

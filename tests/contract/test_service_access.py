@@ -331,3 +331,27 @@ async def test_the_document_describes_the_keys(tmp_path) -> None:
     operation = document["paths"]["/gallery/rebuild"]["post"]
     assert operation["security"] == [{}, {"apiKeyBearer": []}, {"apiKeyHeader": []}]
     assert {"401", "403"} <= set(operation["responses"])
+
+
+@pytest.mark.anyio
+async def test_with_a_trusted_proxy_changing_needs_keys(tmp_path) -> None:
+    app = make(tmp_path, trusted_proxies="127.0.0.1")
+    answer = await ask(app, "POST", "/try/change")
+    assert answer.status_code == 403
+    assert "trusted_proxies" in answer.json()["error"]["message"]
+
+
+@pytest.mark.anyio
+async def test_pages_of_allowed_origins_may_read_answers(tmp_path) -> None:
+    for origins, policy in (((), "same-origin"), (("https://example.org",), "cross-origin")):
+        app = make(tmp_path, cors_origins=origins)
+        answer = await ask(app, "GET", "/try/read", origin="https://example.org")
+        assert answer.headers.get_list("cross-origin-resource-policy") == [policy]
+
+
+@pytest.mark.anyio
+async def test_whoever_refuses_gzip_gets_none(tmp_path) -> None:
+    app = make(tmp_path)
+    for accepted, coding in (("gzip;q=0", None), ("gzip", "gzip"), ("br, *;q=0.5", "gzip")):
+        answer = await ask(app, "GET", "/", accept_encoding=accepted)
+        assert answer.headers.get("content-encoding") == coding

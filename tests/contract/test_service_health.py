@@ -1,8 +1,10 @@
 """/livez, /readyz and /metrics as orchestrators and Prometheus meet them."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -52,7 +54,20 @@ def test_ready_tells_versions_provider_and_whether_photos_are_kept(world, tmp_pa
         "index_fallback": False,
         "keeps_images": True,
         "last_reload_failure": "",
+        "keys_problem": False,
     }
+
+
+def test_a_broken_keys_file_shows(world) -> None:
+    app = create_app(world.settings(), snapshot=load_snapshot(world.settings()))
+    app.state.runtime.keys = SimpleNamespace(problem="line 1 is no key")
+
+    async def ask() -> dict:
+        async with client_of(app) as client:
+            return (await client.get("/readyz")).json()
+
+    app.state.runtime.holder.replace(load_snapshot(world.settings()))
+    assert asyncio.run(ask())["keys_problem"] is True
 
 
 def test_a_refused_version_shows_until_a_good_one_comes_and_photos_go_on(world) -> None:

@@ -16,7 +16,7 @@ from crossfix.errors import CrossfixError, InvalidParameter
 from service import errors
 from service.app import create_app
 from service.galleries.snapshot import load_snapshot
-from service.observing.metric_families import LAG_BUCKETS_S, STAGE_BUCKETS_S
+from service.observing.metric_families import LAG_BUCKETS_S, MAP_QUEUE_FULL, STAGE_BUCKETS_S
 from service.observing.metrics import Metrics, watch_loop_lag
 from tests.service_world import jpeg, make_world
 
@@ -187,6 +187,10 @@ def test_failures_are_counted_by_code_and_in_the_counter_of_their_kind() -> None
         metrics.observe_request(route="/localize", status=400, seconds=0.01, error=error)
         assert value_of(metrics, "errors_total", code=error.code) == 1
     assert value_of(metrics, "rejected_total", reason="encode_queue_full") == 1
+    crowded = errors.Overloaded("x", reason=MAP_QUEUE_FULL, retry_after_s=1.0)
+    metrics.observe_failure(crowded)
+    assert value_of(metrics, "map_tiles_rejected_total") == 1
+    assert value_of(metrics, "rejected_total", reason=MAP_QUEUE_FULL) is None, "counts photos"
     assert value_of(metrics, "rate_limited_total") == 1
     assert value_of(metrics, "denied_total", reason="unknown") == 1
     assert value_of(metrics, "denied_total", reason="scope") == 1

@@ -134,14 +134,14 @@ def test_one_at_a_time_and_a_cancelled_job_is_resumed(settings):
         assert wait_until_over(again)["state"] == "cancelled"
 
 
-def test_another_builder_at_work_is_a_409(settings):
+def test_another_builder_at_work_is_a_failed_job(settings):
     import fcntl
 
     with serve(settings) as base, (settings.gallery / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        answer = ask(base, SMALL)
-        assert answer.status_code == 409
-        assert "another program" in answer.json()["error"]["message"]
+        job = wait_until_over(order(base, SMALL))
+    assert job["state"] == "failed"
+    assert str(settings.gallery) not in json.dumps(job)
 
 
 def test_a_builder_that_is_killed_is_a_failed_job_and_the_next_goes_on(settings):

@@ -12,7 +12,11 @@ import pytest
 from PIL import Image
 
 from crossfix.geodesy import distance_m
+from service.errors import Overloaded
+from service.localizer import Localizer
 from service.logs.log import JsonFormatter
+from service.photos.schemas import TAKEN_FOR_TRUE
+from service.runtime import Runtime
 from tests.service_world import World, jpeg, make_world, serve
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -79,7 +83,7 @@ def test_an_area_keeps_other_tiles_out(base: str, wrap: str) -> None:
 
 BAD_AREAS = {
     "no json": "hello",
-    "deep": "[" * 15_000,
+    "deep": "[" * 2_400,
     "point": '{"type": "Point", "coordinates": [8, 50]}',
     "nan": '{"type": "Polygon", "coordinates": [[[NaN, 50], [8, 51], [9, 50], [8, 50]]]}',
     "off": '{"type": "Polygon", "coordinates": [[[8, 95], [8, 51], [9, 50], [8, 95]]]}',
@@ -114,6 +118,8 @@ def test_a_form_may_hold_the_parameters_but_not_contradict_the_address(base: str
         files = {"image": ("a.jpg", jpeg(5), "image/jpeg")}
         return httpx.post(f"{base}/localize", files=files, data=data, params=params)
 
+    deep = post({"area": "[" * 15_000})
+    assert (deep.status_code, deep.json()["error"]["code"]) == (422, "parameter_invalid")
     answer = post({"view": "drone", "k": "2", "area": json.dumps(CORNER)})
     assert len(answer.json()["matches"]) == 2
     assert answer.json()["matches"][0]["tile_id"] == "made-up/5"
@@ -187,8 +193,33 @@ def test_a_batchs_photos_may_each_have_their_parameters(base: str) -> None:
     assert results[3]["error"]["code"] == "prior_outside_gallery"
 
 
+def test_an_area_in_a_batchs_parameters_may_be_json_itself(base: str) -> None:
+    feature = {"type": "Feature", "properties": {}, "geometry": CORNER}
+    response = batch(base, [jpeg(15)] * 2, [{"area": CORNER}, {"area": feature}], view="drone")
+    for result in response.json()["results"]:
+        assert {match["tile_id"] for match in result["answer"]["matches"]} == IN_CORNER
+
+
+DEEP = json.loads("[" * 800 + "]" * 800)
+
+
 @pytest.mark.parametrize(
-    "parameters", [[None], {"k": 1}, [1, 2], [{"k": 0}, None], [{"size": 1}, None], [None] * 3]
+    "parameters",
+    [
+        [None],
+        {"k": 1},
+        [1, 2],
+        [{"k": 0}, None],
+        [{"size": 1}, None],
+        [None] * 3,
+        [{"k": True}, None],
+        [{"heading_deg": False}, None],
+        [{"area": {"type": "Polygon", "coordinates": "x" * 16_000}}, None],
+        [{"\ud800": 1}, None],
+        [{"area": "\ud800"}, None],
+        [{"k": DEEP}, None],
+        [{"lat": float("nan"), "lon": 1, "radius_m": 1}, None],
+    ],
 )
 def test_wrong_parameters_refuse_the_whole_batch(base: str, parameters) -> None:
     response = batch(base, [jpeg(1), jpeg(2)], parameters, view="drone")
@@ -197,7 +228,8 @@ def test_wrong_parameters_refuse_the_whole_batch(base: str, parameters) -> None:
 
 def test_batches_that_are_no_batches_are_refused(base: str) -> None:
     many = batch(base, [jpeg(1)] * 7, view="drone")
-    assert (many.status_code, many.json()["error"]["code"]) == (400, "body_malformed")
+    assert (many.status_code, many.json()["error"]["code"]) == (422, "parameter_invalid")
+    assert "more than 6 photos" in many.json()["error"]["message"]
     none = httpx.post(f"{base}/localize/batch", files={"photo": ("a.jpg", jpeg(1))})
     assert (none.status_code, none.json()["error"]["code"]) == (422, "parameter_invalid")
     raw = httpx.post(f"{base}/localize/batch", content=jpeg(1), headers=JPEG)
@@ -232,6 +264,67 @@ def test_a_batch_is_counted_by_its_photos(world: World) -> None:
         refused = localize(base, jpeg(1), view="drone")
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
         assert int(refused.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("full", [(Runtime, "admitted"), (Localizer, "localize")])
+def test_a_photo_that_finds_no_room_costs_nothing(world: World, monkeypatch, full) -> None:
+    def refuse(*_: object) -> None:
+        raise Overloaded("full", reason="in_flight_limit", retry_after_s=1.0)
+
+    with serve(world.settings(rate_per_minute=1, rate_burst=2)) as base:
+        with monkeypatch.context() as patch:
+            patch.setattr(*full, refuse)
+            refused = [localize(base, jpeg(1), view="drone").status_code for _ in range(5)]
+        rest = [localize(base, jpeg(1), view="drone").status_code for _ in range(3)]
+    assert refused == [503] * 5
+    assert rest == [200, 200, 429]
+
+
+def test_an_answer_with_a_prior_says_what_its_confidence_rests_on(base: str) -> None:
+    disc = {"lat": 50.0, "lon": 8.0, "radius_m": 90_000}
+    for prior in (disc, {"area": json.dumps(CORNER)}):
+        answer = localize(base, jpeg(5), view="drone", **prior).json()
+        assert TAKEN_FOR_TRUE in answer["warnings"]
+    assert TAKEN_FOR_TRUE not in localize(base, jpeg(5), view="drone").json()["warnings"]
+    first, second = batch(base, [jpeg(5)] * 2, [disc, None], view="drone").json()["results"]
+    assert TAKEN_FOR_TRUE in first["answer"]["warnings"]
+    assert TAKEN_FOR_TRUE not in second["answer"]["warnings"]
+    schemas = httpx.get(f"{base}/openapi.json").json()["components"]["schemas"]
+    assert "from elsewhere" in schemas["Estimate"]["properties"]["confidence"]["description"]
+
+
+def test_the_address_may_not_contradict_itself(base: str) -> None:
+    twice = f"{base}/localize?view=drone&k=1&k=2"
+    for refused in (
+        httpx.post(twice, content=jpeg(5), headers=JPEG),
+        httpx.post(f"{base}/localize/batch?view=drone&view=ground", files={"image": ("", b"a")}),
+    ):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "parameter_invalid")
+        assert "is given twice in the address" in refused.json()["error"]["message"]
+    same = httpx.post(f"{base}/localize?view=drone&k=2&k=2", content=jpeg(5), headers=JPEG)
+    assert len(same.json()["matches"]) == 2
+
+
+def test_what_curl_sends_by_default_is_a_photo(base: str) -> None:
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert localize(base, jpeg(5), kind, view="drone").status_code == 200
+    refused = localize(base, b"view=drone&k=2", kind)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (
+        415,
+        "image_format_unsupported",
+    )
+
+
+def test_bodies_are_measured_whole_and_once(world: World) -> None:
+    def seen(base: str) -> tuple[float, float]:
+        lines = httpx.get(f"{base}/metrics").text.splitlines()
+        found = dict(line.rsplit(" ", 1) for line in lines if "request_body_bytes_" in line)
+        name = "crossfix_request_body_bytes"
+        return float(found[f"{name}_count"]), float(found[f"{name}_sum"])
+
+    with serve(world.settings()) as base:
+        sent = batch(base, [jpeg(5)] * 3, view="drone").request
+        assert seen(base) == (1, int(sent.headers["content-length"]))
 
 
 def test_kept_photos_are_told_in_the_answer(world: World, tmp_path: Path) -> None:

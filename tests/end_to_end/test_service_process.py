@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -128,6 +129,38 @@ def test_sigterm_says_not_ready_first_keeps_answering_then_stops_with_0(world) -
         process.wait()
     assert (process.returncode, complaint) == (0, "")
     check_log(log)
+
+
+def test_clients_that_keep_their_connections_are_gone_before_the_end(world) -> None:
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    where = ("--encoder", world.encoder_path, "--gallery", world.gallery_path, "--port", port)
+    process = start(*where, "--device", "cpu", "--drain-s", "2")
+    try:
+        wait_until_started(base)
+        wait_until_ready(base, patience_s=60)
+        with ThreadPoolExecutor(8) as pool:
+            clients = [pool.submit(post_until_told_to_go, base) for _ in range(8)]
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            statuses = [client.result(timeout=30) for client in clients]
+        _, complaint = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, complaint) == (0, "")
+    assert all(set(seen) <= {200, 503} and 200 in seen for seen in statuses)
+
+
+def post_until_told_to_go(base: str) -> list[int]:
+    """Statuses until an answer says `Connection: close`; a reset is an error."""
+    seen = []
+    with httpx.Client(base_url=base, timeout=20) as client:
+        while True:
+            answer = client.post("/localize?view=drone", content=jpeg(1))
+            seen.append(answer.status_code)
+            if answer.headers.get("connection") == "close":
+                return seen
 
 
 def wait_until_started(base: str) -> None:

@@ -136,3 +136,15 @@ def test_the_least_recently_used_is_dropped_first() -> None:
 )
 def test_an_ipv6_network_counts_as_one(host: str, key: str) -> None:
     assert address_key(host) == key
+
+
+def test_what_is_given_back_may_be_taken_again_and_never_more_than_the_burst() -> None:
+    limit = RateLimit(per_minute=60, burst=2, clock=lambda: 0.0)
+    limit.give_back("a")
+    for _ in range(5):
+        limit.take("a")
+        limit.give_back("a")
+    limit.take("a", photos=2)
+    with pytest.raises(RateLimited):
+        limit.take("a")
+    RateLimit(per_minute=0, burst=1).give_back("a")

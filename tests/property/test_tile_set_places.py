@@ -130,6 +130,7 @@ def test_planned_squares_lie_where_they_say(place, zoom, share):
     width=st.floats(0.1, 60),
     north=st.floats(-60, 80),
 )
+@example(cells=[(0, 2)], west=-180.00000000000003, width=1.0, north=0.0)
 def test_shares_are_those_of_counting_points(cells, west, width, north):
     coverage = TileCoverage([np.array(cells, np.int64)], 4)
     extent = coverage.extent

@@ -4,10 +4,14 @@ import json
 
 import pytest
 
-from crossfix.errors import CrossfixError, InvalidParameter, RecipeError
+from crossfix.errors import CrossfixError, InvalidParameter, RecipeError, SourceError
+from crossfix.manifest import write_json_atomic
 from index_builder.arguments import make_parser
 from index_builder.from_arguments import build_request, update_request
 from index_builder.recipe import GalleryRecipe, IndexRequest, read_recipe, settle_sources
+from index_builder.sources.confinement import Confinement
+from index_builder.sources.grid.area import Area
+from index_builder.sources.rasters.raster import inspect_rasters
 from index_builder.sources.spec import SourceSpec
 
 SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
@@ -162,3 +166,49 @@ def test_update_says_what_changes(tmp_path):
 def test_credits_without_a_new_source_are_wrong_usage():
     with pytest.raises(CrossfixError, match="--licence goes with --add-source"):
         asked("update", "--gallery", "g", "--licence", "CC0")
+
+
+@pytest.mark.parametrize("words", ["Ortho\u0085 2024", "a\u2028b", "caf\x7f", "A\ufeffB", "x\ty"])
+def test_a_json_recipe_keeps_its_words_and_small_numbers(tmp_path, words):
+    ring = [[-0.00005, 51.4], [0.01, 51.4], [0.01, 51.5], [-0.00005, 51.4]]
+    order = {
+        "sources": [{"location": "a.tif", "attribution": words}],
+        "tile_sizes_m": [40],
+        "overlap": 0.00005,
+        "area": {"type": "Polygon", "coordinates": [ring]},
+    }
+    write_json_atomic(tmp_path / "order.json", order)
+    recipe = read_recipe(tmp_path / "order.json")
+    assert (recipe.sources[0].attribution, recipe.overlap) == (words, 0.00005)
+    assert recipe.read_area().bounds.west == -0.00005
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "key: [\n  TOP-SECRET", "it is not YAML, line 2, column 13"),
+        ("a.yaml", "TOP-SECRET: [1]: 2", "it is not YAML, line 1"),
+        ("a.json", '{"TOP-SECRET" 1}', "it is not JSON, line 1, column 15"),
+        ("a.json", "NaN", "it is not JSON"),
+        ("a.yaml", b"TOP-SECRET \xff", "it is not YAML"),
+    ],
+)
+def test_a_broken_recipe_is_told_without_what_it_holds(tmp_path, name, text, said):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert said in str(caught.value)
+    assert "SECRET" not in str(caught.value) + caught.value.hint
+
+
+def test_libraries_words_are_not_passed_on(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"not a raster")
+    with pytest.raises(SourceError) as caught:
+        inspect_rasters([tmp_path / "a.tif"], Confinement.of((tmp_path,)))
+    assert str(caught.value).endswith("it is in no raster format that may be read here")
+    assert "any format" not in caught.value.hint
+    area = {"type": "Polygon", "coordinates": [[["x", 1], [1, 1], [2, 2], ["x", 1]]]}
+    with pytest.raises(InvalidParameter) as refused:
+        Area.from_geojson(area)
+    assert "convert" not in str(refused.value)

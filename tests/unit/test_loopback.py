@@ -62,6 +62,12 @@ def test_programs_and_the_services_own_page_are_local(headers) -> None:
         ({"forwarded": "for=127.0.0.1"}, "proxy"),
         ({"via": "1.1 x"}, "proxy"),
         ({"x_real_ip": "127.0.0.1"}, "proxy"),
+        ({"cf_ray": "1"}, "proxy"),
+        ({"true_client_ip": "127.0.0.1"}, "proxy"),
+        ({"cdn_loop": "x"}, "proxy"),
+        ({"x_envoy_external_address": "127.0.0.1"}, "proxy"),
+        ({"x_original_host": "x"}, "proxy"),
+        ({"x_amzn_trace_id": "x"}, "proxy"),
         ({"host": "evil.example.org:8000"}, "Host"),
         ({"host": ""}, "Host"),
         ({"host": "localhost:8000@evil.example.org"}, "Host"),
@@ -83,3 +89,8 @@ def test_two_host_headers_are_no_host() -> None:
     raw = [(b"host", b"localhost"), (b"host", b"evil.example.org")]
     assert "Host" in why_not_local("127.0.0.1", Headers(raw=raw))
     assert "Host" in why_not_local("127.0.0.1", Headers(raw=[]))
+
+
+def test_http_1_0_is_what_proxies_speak() -> None:
+    local = Headers(headers={"host": "127.0.0.1:8000", "connection": "close"})
+    assert "HTTP/1.0" in why_not_local("127.0.0.1", local, http_version="1.0")

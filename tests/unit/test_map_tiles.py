@@ -154,10 +154,27 @@ def test_of_several_sizes_the_one_that_fits_the_zoom_is_taken():
     both = PaintedGallery(lon, lat, np.repeat([50.0, 200.0], [400, 25]))
     index = MapIndex(both.tiles)
     assert [kind.size_m for kind in index.classes] == [50.0, 200.0]
-    close = plan_pieces(both, index, tile_at(LonLat(lon=8.006, lat=50.004), 18))
-    wide = plan_pieces(both, index, tile_at(LonLat(lon=8.006, lat=50.004), 16))
+    close, _ = plan_pieces(both, index, tile_at(LonLat(lon=8.006, lat=50.004), 18))
+    wide, _ = plan_pieces(both, index, tile_at(LonLat(lon=8.006, lat=50.004), 16))
     assert {piece.row < 400 for piece in close} == {True}
     assert sum(piece.row >= 400 for piece in wide) >= len(wide) / 2
+
+
+def test_a_denser_size_does_not_blur_what_a_coarser_one_shows_sharply():
+    """At the gallery's edge the coarse tiles leave some of the map tile free."""
+    fine = town(across=400, step=0.5, size_m=25.0, lon=8.01)
+    coarse = town(across=25, step=0.5, size_m=400.0, lon=8.01)
+    lon = np.concatenate([fine.tiles.lon, coarse.tiles.lon])
+    lat = np.concatenate([fine.tiles.lat, coarse.tiles.lat])
+    both = PaintedGallery(lon, lat, np.repeat([25.0, 400.0], [len(fine.tiles), len(coarse.tiles)]))
+    tile = tile_at(LonLat(lon=float(coarse.tiles.west.min()), lat=50.02), 14)
+    index = MapIndex(both.tiles)
+    alone, is_whole = plan_pieces(coarse, MapIndex(coarse.tiles), tile)
+    assert (len(alone) > 0, is_whole) == (True, True)
+    assert index.classes[0].near(tile, limit=4096) is None, "the fine size is too dense here"
+    pieces, is_whole = plan_pieces(both, index, tile)
+    assert [piece.box for piece in pieces] == [piece.box for piece in alone]
+    assert not is_whole, "an overview stands in for the fine size"
 
 
 def test_no_map_tile_reads_more_pictures_than_allowed():
@@ -172,7 +189,7 @@ def test_no_map_tile_reads_more_pictures_than_allowed():
 def test_an_overview_shows_where_imagery_is_in_its_mean_colours():
     gallery = town(across=300, step=0.5, size_m=20.0)
     tile = tile_at(LonLat(lon=8.02, lat=50.012), 14)
-    assert plan_pieces(gallery, MapIndex(gallery.tiles), tile) is None
+    assert plan_pieces(gallery, MapIndex(gallery.tiles), tile) == ([], False)
     pixels = drawn(gallery, tile)
     assert len(gallery.read) <= SAMPLES_ACROSS**2
     boxes = boxes_px(gallery, tile)

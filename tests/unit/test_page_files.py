@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.routes.page import MEDIA_TYPES, STATIC, map_host, static_files
+from service.routes.page import MEDIA_TYPES, STATIC, static_files
+from service.settings_checks import map_origin
 from tests.service_world import make_world, serve
 
 OWN_FILES = sorted(path for path in STATIC.iterdir() if path.is_file())
@@ -125,8 +126,8 @@ def test_the_page_is_told_what_the_service_does(base):
 @pytest.mark.parametrize(
     ("map_url", "host"),
     [
-        ("https://tiles.example.org/{z}/{x}/{y}.png", " https://tiles.example.org"),
-        ("http://10.0.0.7:8080/osm/{z}/{x}/{y}", " http://10.0.0.7:8080"),
+        ("https://tiles.example.org/{z}/{x}/{y}.png", "https://tiles.example.org"),
+        ("http://10.0.0.7:8080/osm/{z}/{x}/{y}", "http://10.0.0.7:8080"),
         ("", ""),
         ("/tiles/{z}/{x}/{y}", ""),
         ("https://a.org; script-src */{z}", ""),
@@ -134,7 +135,7 @@ def test_the_page_is_told_what_the_service_does(base):
     ],
 )
 def test_a_base_map_opens_the_policy_for_its_own_host_only(map_url, host):
-    assert map_host(map_url) == host
+    assert map_origin(map_url) == host
 
 
 def test_map_tiles_are_cached_by_version(base):

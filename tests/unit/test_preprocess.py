@@ -96,6 +96,15 @@ def test_heading_is_said_to_be_unused_for_drones():
     assert "not used" in warnings[0]
 
 
+def test_the_field_of_view_is_said_to_be_unused_for_drones():
+    photo = Photo.of(np.zeros((64, 64, 3), np.uint8))
+    _, warnings = fit_pixels(photo, DRONE, hfov_deg=60)
+    assert any("hfov_deg is not used" in text for text in warnings)
+    assert fit_pixels(photo, DRONE)[1] == ()
+    _, both = fit_pixels(photo, DRONE, hfov_deg=60, heading_deg=3)
+    assert len(both) == 2
+
+
 def test_center_crop_keeps_the_middle():
     pixels = np.zeros((64, 128, 3), np.uint8)
     pixels[:, 32:96] = 200

@@ -17,10 +17,11 @@ import pytest
 from crossfix.encoder import Encoder
 from crossfix.gallery import Gallery, current_version
 from crossfix.gallery_versions import list_versions, locked, make_live
+from service.app import create_app
 from service.errors import JobRunning, NotReady, VersionNotFound, VersionUnusable
 from service.galleries import snapshot as holding
 from service.galleries import snapshot_activation
-from service.galleries.snapshot import SnapshotHolder
+from service.galleries.snapshot import SnapshotHolder, load_snapshot
 from tests.service_world import World, make_world, publish_gallery, serve
 from tests.swap_world import publish_marked
 from tests.tiny_encoder import write_tiny_encoder
@@ -62,6 +63,7 @@ def test_a_version_goes_live_here_and_on_disk(world: World, base: str) -> None:
     assert (live(base), current_version(world.gallery_path)) == ("v1", "v1")
     metrics = httpx.get(f"{base}/metrics").text
     assert 'crossfix_reload_results_total{result="ok"} 1.0' in metrics
+    assert 'crossfix_activations_total{result="ok"} 1.0' in metrics
     assert 'gallery_version="v1"' in metrics
 
 
@@ -101,7 +103,42 @@ def test_an_unknown_version_is_404(base: str) -> None:
 def test_what_is_no_name_is_422(base: str, version: object) -> None:
     assert activate(base, version).status_code == 422
     assert httpx.post(f"{base}/gallery/activate", json={"name": "v1"}).status_code == 422
-    assert httpx.post(f"{base}/gallery/activate", content=b"{").status_code == 422
+
+
+def test_only_json_is_read(base: str) -> None:
+    said = {}
+    for kind in ("application/json", "text/plain"):
+        answer = httpx.post(
+            f"{base}/gallery/activate", content=b"{", headers={"Content-Type": kind}
+        )
+        said[kind] = (answer.status_code, answer.json()["error"]["code"])
+    assert said["application/json"] == (400, "body_malformed")
+    assert said["text/plain"][0] == 415
+
+
+def test_nothing_is_read_of_a_stranger(world: World) -> None:
+    """An address that is not loopback and no keys: changing is for nobody."""
+
+    async def ask(stranger: str) -> tuple[int, bool]:
+        app = create_app(world.settings(), snapshot=load_snapshot(world.settings()))
+        read = []
+
+        def body():
+            read.append(True)
+            yield b"{}"
+
+        async def parts():
+            for part in body():
+                yield part
+
+        transport = httpx.ASGITransport(app, client=(stranger, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            answer = await client.post(
+                "/gallery/activate", content=parts(), headers={"Content-Type": "application/json"}
+            )
+        return answer.status_code, bool(read)
+
+    assert asyncio.run(ask("203.0.113.9")) == (403, False)
 
 
 @pytest.mark.parametrize("name", ["vectors.f16", "tiles.parquet", "pictures.parquet"])
@@ -113,7 +150,9 @@ def test_a_damaged_version_is_409_and_nothing_changes(world: World, base: str, n
     assert "v1 is damaged" in refused(base, "v1", 409, "version_unusable")
     assert current_version(world.gallery_path) == "v3"
     metrics = httpx.get(f"{base}/metrics").text
-    assert 'crossfix_reload_results_total{result="gallery_corrupt"} 1.0' in metrics
+    assert 'crossfix_activations_total{result="version_unusable"} 1.0' in metrics
+    assert "crossfix_reload_failing 0.0" in metrics, "what CURRENT.json names is served"
+    assert httpx.get(f"{base}/readyz").json()["last_reload_failure"] == ""
 
 
 def test_another_encoders_version_is_409_until_the_encoder_is_there(world, base, tmp_path) -> None:

@@ -87,6 +87,8 @@ async def test_no_more_than_allowed_run_at_once_and_all_on_one_snapshot() -> Non
     assert [one.index for one in run.results] == list(range(20))
     assert {one.status for one in run.results} == {500}
     assert "secret" not in str(run.results)
+    registry = run._runtime.metrics.registry
+    assert registry.get_sample_value("crossfix_errors_total", {"code": "internal_error"}) == 20
 
 
 @pytest.mark.anyio

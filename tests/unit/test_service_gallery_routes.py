@@ -102,6 +102,21 @@ def test_coverage_is_in_it_and_is_a_feature_of_its_own(base: str) -> None:
     assert "coverage" not in feature["properties"]
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/geo+json;q=0", "application/json, application/geo+json;q=0.1", "*/*"]
+)
+def test_coverage_alone_is_for_those_who_want_it_most(base: str, accept: str) -> None:
+    answer = httpx.get(f"{base}/gallery", headers={"Accept": accept})
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/gallery", "/gallery/tiles", "/encoder"])
+def test_head_tells_what_get_would(base: str, path: str) -> None:
+    answer = httpx.head(base + path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["etag"] == httpx.get(base + path).headers["etag"]
+
+
 @pytest.mark.parametrize("path", ["/gallery", "/encoder", "/gallery/tiles", "/tiles/plain"])
 def test_what_a_client_has_is_not_sent_again(base: str, path: str) -> None:
     first = httpx.get(base + path)

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from service.errors import JobNotFound, JobOver, JobRunning, NotReady
 from service.observing.metrics import Metrics
 from service.rebuild import jobs as jobs_module
+from service.rebuild.builder import Builder, _lines
 from service.rebuild.jobs import Jobs
 from service.rebuild.orders import RebuildOrder
 from service.rebuild.records import KEPT_RECORDS, Job, JobRecords, now
@@ -152,3 +155,117 @@ def test_records_are_bounded_over_restarts(settings, monkeypatch):
     assert {job.state for job in listed} == {"interrupted"}
     assert listed[0].id > listed[-1].id
     assert len(list(settings.jobs_folder.glob("*Z-*.json"))) in (KEPT_RECORDS, KEPT_RECORDS + 1)
+
+
+PUBLISHES = """
+print('{"event": "published", "version": "v10"}', flush=True)
+"""
+ODD_NUMBERS = """
+import json, sys
+for event in (
+    {"done": 10**400, "total": 3}, {"done": 1, "total": 10**400}, {"done": -1, "total": 3},
+    {"done": 1, "total": 4, "resumed": float("nan"), "tiles_per_s": float("inf"), "eta_s": -5},
+):
+    print(json.dumps({"event": "embedding", **event}))
+print("[" * 100_000)
+"""
+
+
+def test_once_published_a_job_cannot_be_cancelled_and_a_stop_does_not_wait(settings, monkeypatch):
+    async def run():
+        begun = asyncio.Event()
+
+        async def on_published():
+            begun.set()
+            await asyncio.sleep(3600)
+
+        jobs = Jobs(settings, metrics=Metrics(), on_published=on_published)
+        await jobs.start()
+        job = await jobs.submit(ORDER)
+        await begun.wait()
+        with pytest.raises(JobOver):
+            jobs.cancel(job.id)
+        await asyncio.wait_for(jobs.stop(), 30)
+        return jobs.get(job.id)
+
+    monkeypatch.setattr(
+        jobs_module, "builder_command", lambda *_: [sys.executable, "-c", PUBLISHES]
+    )
+    job = asyncio.run(run())
+    assert (job.state, job.version, job.error) == ("succeeded", "v10", None)
+
+
+def test_a_stop_while_an_order_is_looked_at_starts_no_builder(settings, monkeypatch):
+    async def scenario(jobs):
+        asked = asyncio.create_task(jobs.submit(ORDER))
+        await asyncio.sleep(0)
+        await jobs.stop()
+        with pytest.raises(NotReady):
+            await asked
+        return jobs.newest_first()
+
+    known, _ = play(settings, monkeypatch, PUBLISHES, scenario)
+    assert known == []
+
+
+def test_odd_numbers_of_a_builder_are_left_out(settings, monkeypatch):
+    async def scenario(jobs):
+        return await until(jobs, await jobs.submit(ORDER), over)
+
+    job, _ = play(settings, monkeypatch, ODD_NUMBERS, scenario)
+    told = job.progress
+    assert (told.done, told.total, told.resumed, told.tiles_per_s, told.eta_s) == (1, 4, 0, 0, None)
+    assert job.error.code == "builder_failed"
+
+
+def test_a_listener_that_fails_does_not_stop_the_reading(tmp_path, caplog):
+    script = 'for _ in range(20_000): print(\'{"event": "x"}\')'
+
+    async def run():
+        builder = await Builder.start([sys.executable, "-c", script], {}, log=tmp_path / "log")
+        return await asyncio.wait_for(builder.listen(lambda _: 1 / 0), 60)
+
+    assert asyncio.run(run()) == 0
+    assert [record.message for record in caplog.records] == ["builder_event_failed"]
+
+
+def test_what_a_builder_leaves_running_ends_with_it(tmp_path):
+    heard = []
+
+    async def run():
+        script = 'sleep 300 & echo \'{"event": "pid", "pid": \'$!\'}\''
+        builder = await Builder.start(["/bin/sh", "-c", script], {}, log=tmp_path / "log")
+        await builder.listen(heard.append)
+
+    asyncio.run(run())
+    ((pid,),) = [[event["pid"] for event in heard]]
+    give_up = time.monotonic() + 30
+    while not is_gone(pid):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Ended; whoever inherited it may not have asked for its end yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_of_a_line_that_is_too_long_no_part_is_taken_for_a_line():
+    async def run():
+        stream = asyncio.StreamReader(limit=100)
+
+        async def feed():
+            stream.feed_data(b"x" * 150)
+            await asyncio.sleep(0.01)
+            stream.feed_data(b"its end\nnext\n" + b"y" * 300 + b"\nlast")
+            stream.feed_eof()
+
+        feeding = asyncio.create_task(feed())
+        lines = [line async for line in _lines(stream)]
+        await feeding
+        return lines
+
+    assert asyncio.run(run()) == [b"next\n", b"last"]

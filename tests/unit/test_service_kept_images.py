@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service import kept_images
+from service.errors import SettingsUnsafe
 from service.kept_images import KeptImages
 from service.observing.metrics import Metrics
 from tests.service_world import jpeg
@@ -130,3 +131,37 @@ def test_waiting_photos_are_bounded_in_bytes(tmp_path, metrics, monkeypatch) -> 
     keeper.keep(bytes(1001), "{}", "a")
     keeper.close()
     assert count(metrics, "images_not_kept") == 1
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end(tmp_path, metrics, monkeypatch) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def hang(_path: Path, _data: bytes) -> None:
+        begun.set()
+        go.wait(20)
+
+    monkeypatch.setattr(kept_images, "_write_private", hang)
+    monkeypatch.setattr(kept_images, "CLOSE_S", 0.05)
+    keeper = KeptImages(tmp_path, max_bytes=10_000_000, metrics=metrics)
+    keeper.keep(bytes(10), "{}", "first")
+    assert begun.wait(10)
+    for i in range(kept_images.MAX_WAITING):
+        keeper.keep(bytes(10), "{}", str(i))
+    closing = threading.Thread(target=keeper.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    go.set()
+    keeper.close()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o770])
+def test_a_folder_that_others_may_look_into_is_refused(tmp_path, metrics, mode) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(SettingsUnsafe, match="others on this machine") as caught:
+        KeptImages(folder, max_bytes=1000, metrics=metrics)
+    assert "chmod 700" in caught.value.hint
+    folder.chmod(0o700)
+    KeptImages(folder, max_bytes=1000, metrics=metrics).close()

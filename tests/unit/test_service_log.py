@@ -247,3 +247,12 @@ def test_a_process_whose_stdout_is_never_read_ends_soon() -> None:
     assert run_script(writing).returncode == 0  # within run_script's patience
     os.close(reading)
     os.close(writing)
+
+
+def test_lines_after_the_end_are_counted_as_lost_and_not_kept() -> None:
+    reading, writing = os.pipe()
+    writer = LineWriter(writing)
+    assert lost_after(writer, 1) == 0
+    assert lost_after(writer, 3) == 3
+    os.close(writing)
+    os.close(reading)

@@ -56,13 +56,42 @@ def test_only_json_is_read_so_that_no_web_form_can_ask(base, kind):
     assert "application/json" in error(answer)["hint"]
 
 
-def test_long_orders_are_refused_even_in_chunks(base):
-    def chunks():
-        for _ in range(routes_jobs.ORDER_BYTES // 10_000 + 2):
-            yield b" " * 10_000
+@pytest.mark.parametrize("in_chunks", [True, False])
+@pytest.mark.parametrize(("more_bytes", "status"), [(0, 422), (1, 413)])
+def test_orders_may_be_long_but_not_too_long(base, in_chunks, more_bytes, status):
+    body = b"{}" + b" " * (routes_jobs.ORDER_BYTES - 2 + more_bytes)
+    content = (body[i : i + 10_000] for i in range(0, len(body), 10_000)) if in_chunks else body
+    answer = httpx.post(f"{base}/gallery/rebuild", content=content, headers=JSON)
+    assert answer.status_code == status
 
-    answer = httpx.post(f"{base}/gallery/rebuild", content=chunks(), headers=JSON)
-    assert answer.status_code == 413
+
+RING = [[8, 50], [9, 50], [9, 51], [8, 50]]
+AREAS = [
+    {"type": "Polygon"},
+    {"type": "Polygon", "coordinates": "x"},
+    {"type": "Polygon", "coordinates": []},
+    {"type": "Polygon", "coordinates": [RING[:2]]},
+    {"type": "Polygon", "coordinates": [[["x", 50], *RING]]},
+    {"type": "Polygon", "coordinates": [[[True, 50], *RING]]},
+    {"type": "Polygon", "coordinates": [[[float("nan"), 50], *RING]]},
+    {"type": "Polygon", "coordinates": [[[8, 91], *RING]]},
+    {"type": "Polygon", "coordinates": [RING], "note": float("inf")},
+    {"type": "MultiPolygon", "coordinates": 7},
+    {"type": "Point", "coordinates": [8, 50]},
+    {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [8, 50]}},
+    {"type": "Feature", "geometry": None},
+    {"type": "FeatureCollection", "features": {}},
+    {"type": ["Polygon"]},
+]
+
+
+@pytest.mark.parametrize("area", AREAS, ids=str)
+def test_areas_that_cannot_be_meant_are_refused_at_once(base, area):
+    for order in ({**SMALL, "area": area}, {"update": {"retire": [area]}}):
+        answer = httpx.post(f"{base}/gallery/rebuild", content=json.dumps(order), headers=JSON)
+        assert answer.status_code == 422
+        assert error(answer)["message"].startswith(("area: ", "update.retire: "))
+    assert httpx.get(f"{base}/gallery/jobs").json() == {"jobs": []}
 
 
 @pytest.mark.parametrize(

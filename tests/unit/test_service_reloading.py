@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from crossfix.encoder import Encoder
 from crossfix.errors import EncoderGalleryMismatch
-from service.errors import VersionUnusable
+from service.errors import VersionNotFound, VersionUnusable
 from service.galleries import snapshot as holding
 from service.galleries import snapshot_loading, snapshot_memory
 from service.galleries.snapshot import SnapshotHolder, load_snapshot
@@ -329,3 +331,49 @@ def test_a_snapshot_knows_its_size_coverage_and_load_time(bench: Bench) -> None:
     assert live.load_s > 0
     assert live.coverage["type"] == "MultiPolygon"
     assert live.coverage is live.coverage, "made once"
+
+
+def test_a_refusal_is_over_when_the_live_version_is_wanted_again(bench: Bench) -> None:
+    bench.point_to("nope")
+    assert bench.reload() is False
+    bench.point_to("v1")
+    for _ in range(3):
+        assert bench.reload() is False
+    assert bench.results == ["gallery_not_found", "ok"]
+    assert "wanted again" in bench.sentences[-1]
+
+
+def test_a_wish_that_fails_is_no_refusal_of_the_newest_version(bench: Bench, caplog) -> None:
+    with pytest.raises(VersionNotFound):
+        asyncio.run(bench.holder.activate("v9"))
+    assert bench.results == []
+    (line,) = [record for record in caplog.records if record.message == "activation_refused"]
+    assert line.levelname == "WARNING"
+    assert line.fields["result"] == "gallery_not_found"
+
+
+SLOW_LOAD = """
+import asyncio, sys, time
+from pathlib import Path
+from service.galleries import snapshot
+from service.settings import Settings
+
+async def main():
+    snapshot.load_snapshot = lambda settings: time.sleep(600)
+    holder = snapshot.SnapshotHolder(
+        Settings(encoder=Path(), gallery=Path()), on_change=print, on_result=print
+    )
+    load = asyncio.create_task(holder.load_first())
+    await asyncio.sleep(0.1)
+    load.cancel()
+    await asyncio.gather(load, return_exceptions=True)
+    holder.close()
+
+asyncio.run(main())
+"""
+
+
+def test_the_process_ends_while_a_version_is_still_being_loaded() -> None:
+    command = [sys.executable, "-c", SLOW_LOAD]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False, timeout=60)
+    assert done.returncode == 0

@@ -71,3 +71,46 @@ def test_a_wrong_flag_is_one_line_and_exit_2(arguments, words, capsys, monkeypat
     complaint = capsys.readouterr().err
     assert complaint.count("\n") == 1
     assert words in complaint
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("CROSSFIX_KEY", "/keys.json", "the nearest is CROSSFIX_KEYS"),
+        ("CROSSFIX_TRUSTED_PROXY", "10.0.0.1", "CROSSFIX_TRUSTED_PROXIES"),
+        ("crossfix_key", "/keys.json", "CROSSFIX_KEYS"),
+        ("CROSSFIX_PORT", "tcp://10.0.0.1:8000", "enableServiceLinks: false"),
+    ],
+)
+def test_a_variable_that_is_no_setting_stops_the_start(
+    monkeypatch, capsys, variable, value, words
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit):
+        read_settings(["--encoder", "e", "--gallery", "g"])
+    assert words in capsys.readouterr().err
+
+
+def test_what_kubernetes_says_of_its_services_is_passed_over(monkeypatch) -> None:
+    for variable, value in {
+        "CROSSFIX_SERVICE_HOST": "10.0.0.1",
+        "CROSSFIX_SERVICE_PORT": "8000",
+        "CROSSFIX_SERVICE_PORT_HTTP": "8000",
+        "CROSSFIX_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "CROSSFIX_PORT_8000_TCP_PROTO": "tcp",
+        "CROSSFIX_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "CROSSFIX_TOWN_PORT": "tcp://10.0.0.2:8000",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    assert read_settings(["--encoder", "e", "--gallery", "g"]).port == 8000
+
+
+def test_a_wrong_flag_is_told_in_plain_words(capsys) -> None:
+    for flags, words in (
+        (["--port", "many"], "(CROSSFIX_PORT): must be a whole number"),
+        (["--default-k", "900"], "(CROSSFIX_DEFAULT_K): must be at most 100"),
+        (["--precision", "fp8"], "(CROSSFIX_PRECISION): must be 'fp32', 'fp16' or 'int8'"),
+    ):
+        with pytest.raises(SystemExit):
+            read_settings(["--encoder", "e", "--gallery", "g", *flags])
+        assert words in capsys.readouterr().err

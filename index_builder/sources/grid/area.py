@@ -128,9 +128,7 @@ def _read_polygon(value: Any) -> Any:  # noqa: ANN401 - shapely has few types
         with np.errstate(invalid="ignore"):  # not-a-number is refused below
             polygon = shapely.force_2d(shapely.geometry.shape(value))
     except _UNUSABLE as problem:
-        raise _refused(
-            f"the area has a polygon without usable coordinates ({problem})"
-        ) from problem
+        raise _refused("the area has a polygon without usable coordinates") from problem
     if polygon.is_empty:
         raise _refused("the area has a polygon without coordinates")
     west, south, east, north = polygon.bounds

@@ -47,7 +47,8 @@ def _read_list(path: Path, within: Confinement) -> list[Path]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise SourceError(f"list {path} cannot be read: {problem}", hint=_HINT) from problem
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not in UTF-8"
+        raise SourceError(f"list {path} cannot be read: {reason}", hint=_HINT) from problem
     found: list[Path] = []
     for number, line in enumerate(lines, start=1):
         name = line.strip()

@@ -1,5 +1,6 @@
 """Any georeferenced raster as north-up uint8 RGB on a longitude/latitude pixel grid."""
 
+import logging
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,12 @@ Bool = NDArray[np.bool_]
 WARP_TOLERANCE_PX = 0.02
 _MOST_ENLARGED = 1.05  # an overview that has to be enlarged by a hair is as good as the next finer
 _ALIKE = 1.1  # so nearly of the raster's own resolution that there is nothing to average
+_LOG = logging.getLogger("index_builder")
+_SENTENCES = (  # GDAL's words, and ours
+    ("not recognized", "it is in no raster format that may be read here"),
+    ("no such file", "there is no such file"),
+    ("permission denied", "its permissions forbid it"),
+)
 _TIFF_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)(?: (\d\d:\d\d:\d\d))?")
 
 
@@ -242,9 +249,12 @@ def reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (rasterio.errors.RasterioError, CPLE_BaseError, OSError) as problem:
+        words = _first_line(problem)
+        _LOG.warning("GDAL on %s: %s", path, words)
         raise SourceError(
-            f"raster {path} cannot be read: {_first_line(problem)}",
-            hint="check it with gdalinfo; any format GDAL reads will do",
+            f"raster {path} cannot be read: {_explain(words)}",
+            hint="check it with gdalinfo; where folders are confined, only formats that hold "
+            "their own pixels are read, such as GeoTIFF, JPEG 2000, PNG and JPEG",
         ) from problem
 
 
@@ -253,6 +263,12 @@ def _first_line(problem: BaseException) -> str:
     while cause.__cause__ is not None:  # rasterio's own words often only point to GDAL's
         cause = cause.__cause__
     return (str(cause) or str(problem) or type(problem).__name__).strip().splitlines()[0]
+
+
+def _explain(words: str) -> str:
+    """Our own sentence: GDAL's may quote what a file holds, and where others lie."""
+    told = words.lower()
+    return next((ours for theirs, ours in _SENTENCES if theirs in told), "its data is damaged")
 
 
 def _require_crs(path: Path, source: Any) -> str:  # noqa: ANN401

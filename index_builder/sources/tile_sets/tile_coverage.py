@@ -18,6 +18,7 @@ Float64 = NDArray[np.float64]
 MAX_CELLS = 1_000_000
 _ROW_SHIFT = 32
 _COLUMN_MASK = (1 << _ROW_SHIFT) - 1
+_NO_COLUMN = np.iinfo(np.int64).min  # -1 is where a box begins a hair west of all columns
 
 
 class TileCoverage:
@@ -122,5 +123,5 @@ def _length_below(columns: Int64, limit: Float64) -> Float64:
     """How much of the unit cells at these columns lies west of each limit."""
     whole = np.floor(limit)
     index = np.searchsorted(columns, whole)
-    found = np.append(columns, np.int64(-1))[index] == whole
+    found = np.append(columns, _NO_COLUMN)[index] == whole
     return np.asarray(index + found * (limit - whole), np.float64)
