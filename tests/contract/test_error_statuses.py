@@ -84,7 +84,7 @@ CASES = [
         "body_too_large",
         "POST",
         "/localize",
-        {"headers": JPEG, "content": bytes(20_000)},
+        {"headers": JPEG, "content": bytes(100_000)},
         {"max_body_bytes": 1024},
     ),
     (
@@ -92,7 +92,7 @@ CASES = [
         "body_too_large",
         "POST",
         "/gallery/rebuild",
-        {"headers": {"Content-Type": "application/json"}, "content": bytes(70_000)},
+        {"headers": {"Content-Type": "application/json"}, "content": bytes(210_000)},
         {"rebuild_roots": "."},
     ),
     (

@@ -52,6 +52,14 @@ def point_on_map(page, lon, lat):
     )
 
 
+def wait_until_still(page, selector):
+    """The map pans and zooms to an answer with an animation."""
+    before, now = None, middle_of(page, selector)
+    while before != now:
+        page.wait_for_timeout(200)
+        before, now = now, middle_of(page, selector)
+
+
 def middle_of(page, selector):
     box = page.locator(selector).bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -70,6 +78,7 @@ def test_a_photo_is_answered_and_list_and_map_agree(visit):
     assert page.locator("#matches button").count() == count
     assert page.locator("#map .rank-label").count() == count
     assert page.locator("#map path[stroke^='#']").count() >= count
+    wait_until_still(page, "#map .estimate-point")
     estimate = answer["estimate"]
     expected = point_on_map(page, estimate["lon"], estimate["lat"])
     assert middle_of(page, "#map .estimate-point") == pytest.approx(expected, abs=2)

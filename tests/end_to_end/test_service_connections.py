@@ -257,7 +257,10 @@ def test_a_second_head_on_a_connection_has_its_own_time(impatient) -> None:
     with connected(impatient) as wire:
         for _ in range(3):
             wire.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")
-            assert b"200 OK" in wire.recv(65_536)
+            answer = b""
+            while b"alive" not in answer:  # head and body may come apart
+                answer += wire.recv(65_536)
+            assert b"200 OK" in answer
             time.sleep(0.4)  # idle connections are kept
         wire.sendall(b"GET /li")
         status, headers, body = parse(read_all(wire))

@@ -53,7 +53,8 @@ def settled(pid: int, world: World, patience_s: float = 10.0) -> Held:
 
 def load_and_swap(world: World, tmp_path: Path, swaps: int) -> None:
     names = [f"v{number}" for number in NUMBERS]
-    flags = ("--reload-interval-s", "0.05")  # the watcher looks while versions are activated
+    # The watcher looks while versions are activated; nothing is refused for being too much.
+    flags = ("--reload-interval-s", "0.05", "--max-wait-s", "30", "--shutdown-s", "60")
     with service_process(
         world.encoder_path, world.gallery_path, log=tmp_path / "log", flags=flags
     ) as (url, pid):
