@@ -47,7 +47,11 @@ def main() -> int:
             options.encoder,
             options.gallery,
             port,
-            {"device": "cpu", "deadline-s": options.deadline_s},
+            {
+                "device": "cpu",
+                "deadline-s": options.deadline_s,
+                "shutdown-s": options.deadline_s + 20,
+            },
         )
         with running(command, port=port, log=scratch / "service.log") as server:
             rows = measure(server, photo, options)

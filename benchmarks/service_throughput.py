@@ -100,7 +100,7 @@ def _drive_ours(options: argparse.Namespace, photo: Path, scratch: Path) -> dict
         options.encoder,
         options.gallery,
         port,
-        {"device": "cpu", "deadline-s": options.deadline_s},
+        {"device": "cpu", "deadline-s": options.deadline_s, "shutdown-s": options.deadline_s + 20},
     )
     with running(command, port=port, log=scratch / "service.log") as server:
         return _drive(server, photo, options, path=f"/localize?view={options.view}")
