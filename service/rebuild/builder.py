@@ -16,6 +16,7 @@ NICENESS = 10
 LONGEST_LINE_BYTES = 1 << 20
 LOG_BYTES = 1_000_000
 _TAIL_LINES = 20
+_LOOK_S = 0.02
 _PATIENCE_S = 5.0  # for pipes after the process has ended: a child of it may hold them
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -57,7 +58,7 @@ class Builder:
     async def listen(self, on_event: OnEvent) -> int:
         """Tells every event until the process has ended; gives its exit code."""
         readers = asyncio.gather(self._read_events(on_event), self._keep_log())
-        code = await self._process.wait()
+        code = await self._exit_code()
         self._kill_group()  # children of it that are left would hold the pipes
         try:
             await asyncio.wait_for(readers, _PATIENCE_S)
@@ -65,6 +66,12 @@ class Builder:
             EVENTS.warning("builder_pipe_open")
         if self._process.stdin is not None:
             self._process.stdin.close()
+        return code
+
+    async def _exit_code(self) -> int:
+        """Waits for the process alone; `Process.wait` also waits for all who hold its pipes."""
+        while (code := self._process.returncode) is None:
+            await asyncio.sleep(_LOOK_S)
         return code
 
     async def _read_events(self, on_event: OnEvent) -> None:
