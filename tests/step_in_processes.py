@@ -9,33 +9,49 @@ import torch
 from tests.tiny_pairs import PLAIN_AUGMENTATION, table, tiny
 from training.embedding import image_set_embedder
 from training.loop.devices import build_accelerator
+from training.loop.pair_batch import PairBatch
 from training.loop.step import ContrastiveStep
 from training.loop.trainer import Trainer
-from training.model import CrossViewEncoder, Temperature
+from training.losses.batch import When
+from training.losses.build import build_criterion
+from training.model import CrossViewEncoder
 
-LOCAL_PAIRS = 5
+LOCAL_PAIRS, PLACES = 5, 12
+NOW = When(step=3, epoch=1)
+LOSSES = {
+    "info_nce": (),
+    "her": ("loss={kind: her, directions: both, normalise: true, feature_scale: 5.0, "
+            "margin_share: 0.15, pruned_weight: 0.1, detach_weights: false, "
+            "orientation_weight: 0.5}",),
+    "instance": ("loss={kind: instance, dropout: 0.5, plus: {kind: soft_margin, directions: both, "
+                 "alpha: 10.0, hard_fractions: [{epochs: 1, fraction: 1.0}, "
+                 "{epochs: null, fraction: 0.2}]}}",),
+}  # fmt: skip
 
 
 def build(recipe):
     """The step of a fresh network; the same network for the same recipe."""
     accelerator = build_accelerator(recipe)
     torch.manual_seed(3)
-    encoder = accelerator.prepare(CrossViewEncoder(recipe.model).train())
+    model = CrossViewEncoder(recipe.model).train()
+    criterion = build_criterion(recipe.loss, embedding_dim=model.embedding_dim, places=PLACES)
     return ContrastiveStep(
-        accelerator, encoder, Temperature(recipe.loss), label_smoothing=0.1,
+        accelerator, accelerator.prepare(model), criterion,
         micro_batch=recipe.runtime.micro_batch,
     )  # fmt: skip
 
 
-def images(pairs):
-    """Photos and tiles of two shapes."""
+def pair_batch(count, own=slice(None)):
+    """Photos and tiles of two shapes; the first and the last pair are of one place."""
     generator = torch.Generator().manual_seed(4)
-    photo = torch.randn(pairs, 3, 32, 64, generator=generator)
-    return photo, torch.randn(pairs, 3, 32, 32, generator=generator)
+    photo = torch.randn(count, 3, 32, 64, generator=generator)
+    tile = torch.randn(count, 3, 32, 32, generator=generator)
+    places, turns = torch.arange(count) % (count - 1), torch.arange(count) % 4
+    return PairBatch("drone", photo[own], tile[own], places[own], turns[own])
 
 
 def gradients_of(step):
-    named = [*step.encoder.named_parameters(), *step.temperature.named_parameters()]
+    named = [*step.encoder.named_parameters(), *step.criterion.named_parameters()]
     return {name.removeprefix("module."): p.grad.clone() for name, p in named}
 
 
@@ -59,13 +75,14 @@ def losses_of_a_run(folder):
 
 def main(folder):
     found = {}
-    for case, micro_batch in (("whole", "null"), ("chunks", "2")):
-        step = build(tiny("sampling.batch_size=10", f"runtime.micro_batch={micro_batch}"))
-        rank = step.accelerator.process_index
-        own = slice(rank * LOCAL_PAIRS, (rank + 1) * LOCAL_PAIRS)
-        photo, tile = images(2 * LOCAL_PAIRS)
-        loss = float(step.backward(photo[own], tile[own]))
-        found[case] = {"loss": loss, "gradients": gradients_of(step)}
+    for loss, changes in LOSSES.items():
+        for case, micro_batch in (("whole", "null"), ("chunks", "2")):
+            runtime = ("sampling.batch_size=10", f"runtime.micro_batch={micro_batch}")
+            step = build(tiny(*runtime, *changes))
+            rank = step.accelerator.process_index
+            own = slice(rank * LOCAL_PAIRS, (rank + 1) * LOCAL_PAIRS)
+            value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, own), NOW))
+            found[loss, case] = {"loss": value, "gradients": gradients_of(step)}
     found["embedded"] = embedded(7)
     found["losses"] = losses_of_a_run(folder / "run")
     torch.save(found, folder / f"{rank}.pt")

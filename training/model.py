@@ -1,4 +1,4 @@
-"""The network: one timm backbone for all views and a projection; apart, the temperature."""
+"""The network: one timm backbone for all views and a projection."""
 
 import math
 from typing import cast
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crossfix.errors import DataError, RecipeError
-from training.recipe import LossRecipe, ModelRecipe
+from training.recipe import ModelRecipe
 
 PANORAMA_MIN_ASPECT = 1.5  # canvases are 2:1 or wider, tiles and drone photos about square
 
@@ -88,25 +88,6 @@ def _unavailable(recipe: ModelRecipe, problem: Exception) -> DataError:
         f"the pretrained weights of {recipe.name} cannot be had: {problem}",
         hint="check the connection, or set model.pretrained to false",
     )
-
-
-class Temperature(nn.Module):
-    """The learned inverse temperature of the loss; no part of the network and of no export.
-
-    Attributes:
-        logit_scale: its natural logarithm.
-    """
-
-    def __init__(self, recipe: LossRecipe) -> None:
-        super().__init__()
-        self.max_log_scale = None if recipe.max_scale is None else math.log(recipe.max_scale)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / recipe.initial_temperature)))
-
-    def forward(self) -> Tensor:
-        """The inverse temperature, scalar; at most the recipe's `max_scale`, if that is set."""
-        if self.max_log_scale is None:
-            return self.logit_scale.exp()
-        return self.logit_scale.clamp(max=self.max_log_scale).exp()
 
 
 class ExportedEncoder(nn.Module):

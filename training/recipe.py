@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from crossfix.manifest import StrictModel
 from crossfix.view import Interpolation, Rgb, ViewName, ViewSpec
+from training.recipe_losses import LossRecipe, turns_tiles
 
 MODEL_FILE = "encoder.onnx"
 
@@ -178,18 +179,6 @@ class SamplingRecipe(StrictModel):
     exclude_within_m: float = Field(ge=0)
 
 
-class LossRecipe(StrictModel):
-    """Symmetric InfoNCE.
-
-    Attributes:
-        max_scale: the inverse temperature never exceeds it; null lets it grow.
-    """
-
-    label_smoothing: float = Field(ge=0, lt=1)
-    initial_temperature: float = Field(gt=0)
-    max_scale: float | None = Field(gt=1)
-
-
 class OptimiserRecipe(StrictModel):
     """AdamW.
 
@@ -271,6 +260,16 @@ class Recipe(StrictModel):
     optimiser: OptimiserRecipe
     schedule: ScheduleRecipe
     runtime: RuntimeRecipe
+
+    @model_validator(mode="after")
+    def _tiles_are_turned_once(self) -> Self:
+        turned = getattr(self.augmentation, "tile_random_turn", False)
+        if turned and turns_tiles(self.loss):
+            raise ValueError(
+                "loss.orientation_weight turns the tiles itself; set "
+                "augmentation.tile_random_turn to false"
+            )
+        return self
 
     @property
     def towns(self) -> TownRecipe:

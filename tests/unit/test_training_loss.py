@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from training.loop.schedule import lr_share, progress_of, steps_per_epoch
-from training.loss import symmetric_info_nce
+from training.losses.info_nce import symmetric_info_nce
 
 
 def plain_info_nce(query, tile, scale, smoothing):

@@ -8,7 +8,8 @@ from crossfix.errors import DataError, RecipeError
 from tests.tiny_pairs import tiny
 from training.loop.average import AveragedWeights
 from training.loop.optimiser import build_optimiser, clip_gradients
-from training.model import CrossViewEncoder, ExportedEncoder, Temperature, orientation_maps
+from training.losses.info_nce import InfoNce
+from training.model import CrossViewEncoder, ExportedEncoder, orientation_maps
 
 
 @pytest.mark.parametrize("maps", ["true", "false"])
@@ -22,11 +23,11 @@ def test_one_network_embeds_all_shapes_to_unit_length(maps):
 
 
 def test_temperature_starts_as_asked_and_is_limited_only_if_asked():
-    limited, free = Temperature(tiny().loss), Temperature(tiny("loss.max_scale=null").loss)
-    for temperature, largest in ((limited, 100.0), (free, 148.413)):
-        assert float(temperature().detach()) == pytest.approx(1 / 0.07, rel=1e-5)
-        temperature.logit_scale.data.fill_(5.0)
-        assert float(temperature().detach()) == pytest.approx(largest, rel=1e-5)
+    limited, free = InfoNce(tiny().loss), InfoNce(tiny("loss.max_scale=null").loss)
+    for criterion, largest in ((limited, 100.0), (free, 148.413)):
+        assert criterion.figures()["scale"] == pytest.approx(1 / 0.07, rel=1e-5)
+        criterion.logit_scale.data.fill_(5.0)
+        assert criterion.figures()["scale"] == pytest.approx(largest, rel=1e-5)
 
 
 def test_orientation_maps_point_north_at_the_top_and_in_the_canvas_centre():

@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingCollapsed(CrossfixError):
-    """All embeddings are alike, the loss stays at ln(batch); or the loss is no number."""
+    """All embeddings are alike, the loss stays at that of guessing; or the loss is no number."""
 
     code: ClassVar[str] = "training_collapsed"
 
@@ -30,14 +30,19 @@ class TrainingStopped(CrossfixError):
     code: ClassVar[str] = "training_stopped"
 
 
-def check_collapse(losses: Sequence[float], *, step: int, batch_size: int) -> None:
-    """Looks whether the loss has left that of guessing among `batch_size`.
+def check_collapse(losses: Sequence[float], *, step: int, collapsed_loss: float | None) -> None:
+    """Looks whether the loss has left that of features which are all alike.
+
+    Args:
+        collapsed_loss: that loss; None where it is not known, and nothing is checked.
 
     Raises:
         TrainingCollapsed: it has not.
     """
+    if collapsed_loss is None:
+        return
     mean = sum(losses) / len(losses) if losses else math.nan
-    if not mean < COLLAPSED_SHARE * math.log(batch_size):
+    if not mean < COLLAPSED_SHARE * collapsed_loss:
         raise TrainingCollapsed(
             f"after {step} steps the loss is {mean:.3f}, that of guessing",
             hint="lower optimiser.lr, raise schedule.warmup_epochs or use a larger batch",

@@ -1,4 +1,4 @@
-"""What learns: the network, its temperature, optimiser and averaged weights, and how one step goes.
+"""What learns: the network, what its loss learns, optimiser and averaged weights; how a step goes.
 
 Devices, precision and processes are the library accelerate's.
 """
@@ -9,25 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.augmentation.batched import Pair
 from training.loop.average import AveragedWeights
 from training.loop.devices import build_accelerator
 from training.loop.loader import seed_of
 from training.loop.optimiser import build_optimiser, clip_gradients
+from training.loop.pair_batch import PairBatch
 from training.loop.step import ContrastiveStep
-from training.model import CrossViewEncoder, Temperature
+from training.losses.batch import When
+from training.losses.build import build_criterion
+from training.model import CrossViewEncoder
 from training.recipe import Recipe
 
 
 class Learner:
     """Everything a step changes.
 
+    Args:
+        places: how many there are to train on; the classes of the instance loss.
+
     Raises:
         DeviceUnavailable: the recipe wants CUDA and there is none.
         RecipeError: precision, batch or checkpointing do not suit the device or the network.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, places: int) -> None:
         self.recipe, runtime = recipe, recipe.runtime
         self.accelerator = build_accelerator(recipe)
         device = self.accelerator.device
@@ -40,34 +45,37 @@ class Learner:
             self.model.forget_activations()
         if runtime.compile:
             self.model.backbone.compile()
-        self.temperature = Temperature(recipe.loss).to(device)
-        adamw = build_optimiser([self.model, self.temperature], recipe.optimiser)
-        self.optimiser = self.accelerator.prepare(adamw)
+        dim = self.model.embedding_dim
+        criterion = build_criterion(recipe.loss, embedding_dim=dim, places=places)
+        self.criterion = criterion.to(device)
+        built = build_optimiser([self.model, self.criterion], recipe.optimiser)
+        self.optimiser = self.accelerator.prepare(built)
         self._step = ContrastiveStep(
-            self.accelerator, self.accelerator.prepare(self.model), self.temperature,
-            label_smoothing=recipe.loss.label_smoothing, micro_batch=runtime.micro_batch,
+            self.accelerator, self.accelerator.prepare(self.model), self.criterion,
+            micro_batch=runtime.micro_batch,
         )  # fmt: skip
         self.average = AveragedWeights(self.model, runtime.ema_decay)
 
-    def take_step(self, pair: Pair, *, lr: float, number: int) -> Tensor:
+    def take_step(self, pairs: PairBatch, *, lr: float, when: When) -> Tensor:
         """One step on this process's pairs.
 
         Args:
-            number: steps done before; dropout and stochastic depth follow from it.
+            when: steps and epochs done before; dropout and stochastic depth follow from it.
 
         Returns:
             The loss over the batch of all processes, scalar, on the device.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        torch.manual_seed(seed_of(self.recipe.runtime.seed, number, self.accelerator.process_index))
+        process = self.accelerator.process_index
+        torch.manual_seed(seed_of(self.recipe.runtime.seed, when.step, process))
         self.optimiser.zero_grad()
-        loss = self._step.backward(pair.photo, pair.tile)
+        loss = self._step.backward(pairs, when)
         self.accelerator.unscale_gradients()
-        parameters = [*self.model.parameters(), *self.temperature.parameters()]
+        parameters = [*self.model.parameters(), *self.criterion.parameters()]
         clip_gradients(parameters, self.recipe.optimiser)
         self.optimiser.step()
-        self.average.update(self.model, number + 1)
+        self.average.update(self.model, when.step + 1)
         return loss
 
     def averaged_model(self) -> CrossViewEncoder:
@@ -82,7 +90,7 @@ class Learner:
         scaler = self.accelerator.scaler
         return {
             "model": self.model.state_dict(),
-            "temperature": self.temperature.state_dict(),
+            "criterion": self.criterion.state_dict(),
             "average": self.average.values,
             "optimiser": self.optimiser.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
@@ -95,7 +103,8 @@ class Learner:
             RuntimeError, ValueError, KeyError: it is of another model or optimiser.
         """
         self.model.load_state_dict(content["model"], strict=True)
-        self.temperature.load_state_dict(content["temperature"], strict=True)
+        learned = content["criterion"] if "criterion" in content else content["temperature"]
+        self.criterion.load_state_dict(learned, strict=True)  # the second name is of former runs
         self.optimiser.load_state_dict(content["optimiser"])
         self.average.restore(content["average"])
         if self.accelerator.scaler is not None and content["scaler"]:

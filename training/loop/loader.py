@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from crossfix.errors import CrossfixError, DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
-from training.augmentation.batched import Pair, augment_pair, normalise_batch
+from training.augmentation.batched import Pair, augment_pair, normalise_batch, turn_tiles
 from training.augmentation.sample4geo import augment_sample, read_image
 from training.datasets.split import Int64, PairTable
+from training.loop.pair_batch import PairBatch
 from training.recipe import AugmentationRecipe, BatchedAugmentation, Mode, Recipe
+from training.recipe_losses import turns_tiles
 from training.sampling.batches import Batch
 
 Loaded = TypeVar("Loaded")
@@ -136,7 +138,7 @@ class PairLoader:
             worker_init_fn=leave_the_group,
         )
 
-    def batches(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Pair]]:
+    def batches(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, PairBatch]]:
         """The tasks' pairs, augmented and normalised, on the device.
 
         Raises:
@@ -161,17 +163,23 @@ class PairLoader:
         """Ends the loading processes and waits for them; they start again when needed."""
         self._loader._iterator = None  # what keeps them is all that can end them
 
-    def _finish(self, task: Task, loaded: LoadedPair) -> Pair:
+    def _finish(self, task: Task, loaded: LoadedPair) -> PairBatch:
+        places = torch.from_numpy(self.tables[task.view].reference[task.pairs])
         with torch.no_grad(), self.device:  # what the augmentation creates lies there as well
-            return self._normalised(self._augmented(task, loaded))
+            seed = seed_of(self.recipe.runtime.seed, task.step, self._rank)
+            generator = torch.Generator(self.device).manual_seed(seed)
+            pair, turns = self._augmented(task, loaded, generator), None
+            if turns_tiles(self.recipe.loss):
+                turns = torch.randint(0, 4, (len(pair.tile),), generator=generator)
+                pair = turn_tiles(pair, turns)
+            pair = self._normalised(pair)
+            return PairBatch(task.view, pair.photo, pair.tile, places.to(self.device), turns)
 
-    def _augmented(self, task: Task, loaded: LoadedPair) -> Pair:
+    def _augmented(self, task: Task, loaded: LoadedPair, generator: torch.Generator) -> Pair:
         pair = Pair(*(to_float(images, self.device) for images in loaded))
         wanted = self.recipe.augmentation
         if not isinstance(wanted, BatchedAugmentation):
             return pair
-        seed = seed_of(self.recipe.runtime.seed, task.step, self._rank)
-        generator = torch.Generator(self.device).manual_seed(seed)
         mean = self.recipe.data.mean
         return augment_pair(pair, wanted, view=task.view, mean=mean, generator=generator)
 

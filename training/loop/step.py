@@ -15,13 +15,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import Module
 
-from training.loss import symmetric_info_nce
-from training.model import Temperature
+from training.loop.pair_batch import PairBatch
+from training.losses.batch import FeatureBatch, When
+from training.losses.criterion import Criterion
 
 
 @dataclass(frozen=True)
 class ContrastiveStep:
-    """Gradients of the symmetric InfoNCE over the batch of all processes.
+    """Gradients of a loss over the batch of all processes.
 
     Networks with BatchNorm normalise over what passes them at once, which is a chunk of one view
     in one process, and with `micro_batch` update their running statistics twice a step; the
@@ -29,35 +30,34 @@ class ContrastiveStep:
 
     Attributes:
         encoder: images (N, 3, h, w) to features (N, D), prepared by `accelerator`.
-        temperature: not wrapped for several processes; each computes its whole gradient.
+        criterion: not wrapped for several processes; each computes its whole gradient.
         micro_batch: images that pass the encoder at once; None for all of a view.
     """
 
     accelerator: Accelerator
     encoder: Module
-    temperature: Temperature
-    label_smoothing: float
+    criterion: Criterion
     micro_batch: int | None
 
-    def backward(self, photo: Tensor, tile: Tensor) -> Tensor:
-        """Adds the step's gradients to the encoder's and the temperature's.
+    def backward(self, pairs: PairBatch, when: When) -> Tensor:
+        """Adds the step's gradients to the encoder's and the criterion's.
 
         The gradients are those of one process with the whole batch, times the loss scale in fp16.
 
         Args:
-            photo, tile: (B, 3, h, w), (B, 3, s, s): this process's pairs. B is the same in all.
+            pairs: as many in all processes.
 
         Returns:
             The loss of the whole batch, scalar fp32, detached; the same in all processes.
         """
-        chunks = [*self._chunks(photo), *self._chunks(tile)]
+        chunks = [*self._chunks(pairs.photo), *self._chunks(pairs.tile)]
         if self.micro_batch is None:
             features = [self.encoder(chunk) for chunk in chunks]
-            loss, gradients = self._feature_gradients(features, len(photo))
+            loss, gradients = self._feature_gradients(features, pairs, when)
             torch.autograd.backward(features, gradients)
             return loss
         states, features = self._without_graph(chunks)
-        loss, gradients = self._feature_gradients(features, len(photo))
+        loss, gradients = self._feature_gradients(features, pairs, when)
         self._recompute(chunks, states, gradients)
         return loss
 
@@ -73,19 +73,19 @@ class ContrastiveStep:
         return states, features
 
     def _feature_gradients(
-        self, features: Sequence[Tensor], pairs: int
+        self, features: Sequence[Tensor], pairs: PairBatch, when: When
     ) -> tuple[Tensor, list[Tensor]]:
         """The loss, and its gradient for each chunk of this process's features."""
-        own = torch.cat([part.detach() for part in features]).float()
+        own, count = torch.cat([part.detach() for part in features]).float(), len(pairs.photo)
         photo, tile = (
-            self.accelerator.gather(part).requires_grad_() for part in (own[:pairs], own[pairs:])
+            self.accelerator.gather(part).requires_grad_() for part in (own[:count], own[count:])
         )
-        loss = symmetric_info_nce(
-            photo, tile, self.temperature(), label_smoothing=self.label_smoothing
-        )
+        places = self.accelerator.gather(pairs.places)
+        turns = None if pairs.turns is None else self.accelerator.gather(pairs.turns)
+        loss = self.criterion(FeatureBatch(photo, tile, places, turns), when)
         self.accelerator.backward(loss)
-        first = self.accelerator.process_index * pairs
-        rows = [images.grad[first : first + pairs] for images in (photo, tile)]
+        first = self.accelerator.process_index * count
+        rows = [images.grad[first : first + count] for images in (photo, tile)]
         # Wrapped encoders average their gradients over the processes; the loss is one sum.
         gradients = torch.cat(rows) * self.accelerator.num_processes
         return loss.detach(), list(gradients.split([len(part) for part in features]))
