@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from crossfix.manifest import StrictModel
 from crossfix.view import Interpolation, Rgb, ViewName, ViewSpec
 from training.recipe_losses import LossRecipe, turns_tiles
+from training.recipe_network import ModelRecipe
+from training.recipe_optimiser import OptimiserRecipe, ScheduleRecipe
 
 MODEL_FILE = "encoder.onnx"
 
@@ -15,24 +17,6 @@ DatasetName = Literal[
     "sample_world", "cvusa", "cvact", "vigor_same_area", "vigor_cross_area", "university1652"
 ]
 _SHARE = Field(ge=0, le=1)
-
-
-class ModelRecipe(StrictModel):
-    """The network.
-
-    Attributes:
-        name: a timm model name.
-        kwargs: passed to timm as they are (depths, dims, kernel_sizes, ...).
-        embedding_dim: of a linear projection; null keeps the pooled features.
-        orientation_maps: adds three input channels holding each pixel's compass direction and
-            distance (Liu and Li, CVPR 2019, "Lending Orientation to Neural Networks").
-    """
-
-    name: str
-    kwargs: dict[str, Any]
-    pretrained: bool
-    embedding_dim: int | None = Field(gt=0)
-    orientation_maps: bool
 
 
 class TownRecipe(StrictModel):
@@ -179,30 +163,6 @@ class SamplingRecipe(StrictModel):
     exclude_within_m: float = Field(ge=0)
 
 
-class OptimiserRecipe(StrictModel):
-    """AdamW.
-
-    Attributes:
-        decay_vectors: also decays norms, biases and the temperature, as the official code does.
-        clip_norm, clip_value: limits of the gradient's length and of each of its numbers, or null.
-    """
-
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    decay_vectors: bool
-    beta2: float = Field(gt=0, lt=1)
-    clip_norm: float | None = Field(gt=0)
-    clip_value: float | None = Field(gt=0)
-
-
-class ScheduleRecipe(StrictModel):
-    """Linear warm-up, then a cosine down to `final_lr_share` of the rate."""
-
-    epochs: int = Field(ge=1)
-    warmup_epochs: float = Field(ge=0)
-    final_lr_share: float = _SHARE
-
-
 class RuntimeRecipe(StrictModel):
     """Where and how it runs.
 
@@ -281,7 +241,16 @@ class Recipe(StrictModel):
     def views(self) -> dict[ViewName, ViewSpec]:
         """The preprocessing of the satellite view and of each query view."""
         specs = {"satellite": self._satellite, "ground": self._ground, "drone": self._drone}
-        return {name: specs[name]() for name in ("satellite", *self.data.query_views)}
+        return {name: specs[name]() for name in self._view_names()}
+
+    def _view_names(self) -> tuple[ViewName, ...]:
+        return ("satellite", *self.data.query_views)
+
+    def model_file(self, view: ViewName) -> str:
+        """The ONNX file that serves a view: one for all, or named after the views it serves."""
+        paths = {name: self.model.path_of(name) for name in self._view_names()}
+        served = [name for name, path in paths.items() if path == paths[view]]
+        return MODEL_FILE if len(served) == len(paths) else f"{'_'.join(served)}.onnx"
 
     def _satellite(self) -> ViewSpec:
         return self._spec(
@@ -310,6 +279,7 @@ class Recipe(StrictModel):
 
     def _spec(self, view: ViewName, height_px: int, width_px: int, **rest: Any) -> ViewSpec:  # noqa: ANN401
         return ViewSpec(
-            view=view, model_file=MODEL_FILE, height_px=height_px, width_px=width_px,
+            view=view, model_file=self.model_file(view), height_px=height_px,
+            width_px=width_px,
             mean=self.data.mean, std=self.data.std, interpolation=self.data.interpolation, **rest,
         )  # fmt: skip

@@ -75,7 +75,7 @@ def test_a_run_without_validation_offers_its_last_weights_as_the_best(tmp_path):
 
 def test_a_collapsed_run_stops_with_its_name(tmp_path):
     trainer = trainer_on(tmp_path, "runtime.collapse_after_steps=3", "optimiser.lr=1e-12")
-    trainer.learner.model.projection.weight.data.zero_()
+    trainer.learner.model.heads["shared"].projection.weight.data.zero_()
     with pytest.raises(TrainingCollapsed, match="after 3 steps"):
         trainer.train()
 

@@ -28,11 +28,17 @@ DROP = ("model.kwargs.drop_path_rate=0.4", "model.kwargs.drop_rate=0.3",
 
 def whole_batch(step, pairs, chunk=100):
     """Loss and gradients the direct way: every chunk keeps its graph, one backward."""
+    guide = step.guide_weight > 0
     photo, tile = (
-        torch.cat([step.encoder(part) for part in images.split(chunk)])
-        for images in (pairs.photo, pairs.tile)
-    )
-    loss = step.criterion(FeatureBatch(photo, tile, pairs.places, pairs.turns), NOW)
+        torch.cat([step.encoder(part, view, guide=asked) for part in images.split(chunk)])
+        for images, view, asked in (
+            (pairs.photo, pairs.view, False), (pairs.tile, "satellite", guide),
+        )
+    )  # fmt: skip
+    dim = photo.shape[1]
+    loss = step.criterion(FeatureBatch(photo, tile[:, :dim], pairs.places, pairs.turns), NOW)
+    if guide:
+        loss = loss + step.guide_weight * tile[:, dim].mean()
     loss.backward()
     return float(loss.detach()), gradients_of(step)
 
@@ -49,8 +55,8 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("micro_batch", ["null", "3", "8", "100"])
 def test_chunks_give_the_loss_and_gradients_of_the_whole_batch(micro_batch, loss):
-    step = build(tiny(f"runtime.micro_batch={micro_batch}", *LOSSES[loss]))
-    pairs = pair_batch(8)
+    recipe = tiny(f"runtime.micro_batch={micro_batch}", *LOSSES[loss])
+    step, pairs = build(recipe), pair_batch(8, tile_px=recipe.data.tile_px)
     found = float(step.backward(pairs, NOW)), gradients_of(step)
     step.encoder.zero_grad()
     step.criterion.zero_grad()
@@ -108,8 +114,9 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
     assert done.returncode == 0, done.stderr
     expected = {}
     for loss, changes in LOSSES.items():
-        step = build(tiny(*changes))
-        value = float(step.backward(pair_batch(2 * LOCAL_PAIRS), NOW))
+        recipe = tiny(*changes)
+        step = build(recipe)
+        value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, tile_px=recipe.data.tile_px), NOW))
         expected[loss] = value, gradients_of(step)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")

@@ -14,11 +14,12 @@ from training.loop.devices import build_accelerator
 from training.loop.loader import seed_of
 from training.loop.optimiser import build_optimiser, clip_gradients
 from training.loop.pair_batch import PairBatch
-from training.loop.step import ContrastiveStep
+from training.loop.step import ContrastiveStep, prepared_encoder
 from training.losses.batch import When
 from training.losses.build import build_criterion
 from training.model import CrossViewEncoder
 from training.recipe import Recipe
+from training.recipe_history import weights_brought_up_to_date
 
 
 class Learner:
@@ -38,23 +39,27 @@ class Learner:
         device = self.accelerator.device
         torch.manual_seed(runtime.seed)
         with self.accelerator.local_main_process_first():  # one download of pretrained weights
-            self.model = CrossViewEncoder(recipe.model).to(device)
+            self.model = CrossViewEncoder(recipe.model, recipe.views()).to(device)
         if runtime.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if runtime.gradient_checkpointing:
             self.model.forget_activations()
         if runtime.compile:
-            self.model.backbone.compile()
+            for backbone in self.model.backbones.values():
+                backbone.compile()
         dim = self.model.embedding_dim
         criterion = build_criterion(recipe.loss, embedding_dim=dim, places=places)
         self.criterion = criterion.to(device)
-        built = build_optimiser([self.model, self.criterion], recipe.optimiser)
+        built = build_optimiser(
+            [self.model, self.criterion], recipe.optimiser, slower=self.model.backbones
+        )
         self.optimiser = self.accelerator.prepare(built)
         self._step = ContrastiveStep(
-            self.accelerator, self.accelerator.prepare(self.model), self.criterion,
-            micro_batch=runtime.micro_batch,
+            self.accelerator, prepared_encoder(self.accelerator, self.model), self.criterion,
+            guide_weight=recipe.model.guide_weight, micro_batch=runtime.micro_batch,
         )  # fmt: skip
         self.average = AveragedWeights(self.model, runtime.ema_decay)
+        self.lr = recipe.optimiser.lr  # of the last step, but for the backbones' share
 
     def take_step(self, pairs: PairBatch, *, lr: float, when: When) -> Tensor:
         """One step on this process's pairs.
@@ -65,8 +70,9 @@ class Learner:
         Returns:
             The loss over the batch of all processes, scalar, on the device.
         """
+        self.lr = lr
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_share", 1.0)  # former checkpoints have none
         process = self.accelerator.process_index
         torch.manual_seed(seed_of(self.recipe.runtime.seed, when.step, process))
         self.optimiser.zero_grad()
@@ -81,7 +87,8 @@ class Learner:
     def averaged_model(self) -> CrossViewEncoder:
         """A copy of the model with the averaged weights, for evaluation."""
         untrained = self.recipe.model.model_copy(update={"pretrained": False})
-        model = CrossViewEncoder(untrained).to(self.accelerator.device)
+        model = CrossViewEncoder(untrained, self.recipe.views())
+        model.to(self.accelerator.device)
         model.load_state_dict(self.average.values, strict=True)
         return model.eval()
 
@@ -102,10 +109,10 @@ class Learner:
         Raises:
             RuntimeError, ValueError, KeyError: it is of another model or optimiser.
         """
-        self.model.load_state_dict(content["model"], strict=True)
+        self.model.load_state_dict(weights_brought_up_to_date(content["model"]), strict=True)
         learned = content["criterion"] if "criterion" in content else content["temperature"]
         self.criterion.load_state_dict(learned, strict=True)  # the second name is of former runs
         self.optimiser.load_state_dict(content["optimiser"])
-        self.average.restore(content["average"])
+        self.average.restore(weights_brought_up_to_date(content["average"]))
         if self.accelerator.scaler is not None and content["scaler"]:
             self.accelerator.scaler.load_state_dict(content["scaler"])

@@ -59,14 +59,14 @@ def measure_plain_loop(recipe: Recipe, tables: Tables, *, warmup: int, steps: in
     })})  # fmt: skip
     accelerator = build_accelerator(plain)
     torch.manual_seed(recipe.runtime.seed)
-    model = CrossViewEncoder(recipe.model).to(accelerator.device).train()
+    model = CrossViewEncoder(recipe.model, recipe.views()).to(accelerator.device).train()
     criterion = build_criterion(
         recipe.loss, embedding_dim=model.embedding_dim, places=places_of(recipe, tables)
     ).to(accelerator.device)
     adamw = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], recipe.optimiser.lr)
 
     def step(pairs: PairBatch, number: int) -> object:
-        features = model(pairs.photo), model(pairs.tile)
+        features = model(pairs.photo, pairs.view), model(pairs.tile, "satellite")
         loss = criterion(FeatureBatch(*features, pairs.places, pairs.turns), When(number, 0))
         adamw.zero_grad()
         loss.backward()
@@ -89,11 +89,11 @@ def flops_per_step(recipe: Recipe, tables: Tables) -> int:
     Counted by torch's own counter (matrix products and convolutions), without recomputation.
     """
     accelerator = build_accelerator(recipe)
-    model = CrossViewEncoder(recipe.model).to(accelerator.device).train()
+    model = CrossViewEncoder(recipe.model, recipe.views()).to(accelerator.device).train()
     loader = PairLoader(tables, _without_workers(recipe), accelerator)
     ((_, pair),) = loader.batches(random_tasks(tables, recipe, 1))
     with FlopCounterMode(display=False) as counter:
-        (model(pair.photo).sum() + model(pair.tile).sum()).backward()
+        (model(pair.photo, pair.view).sum() + model(pair.tile, "satellite").sum()).backward()
     return int(counter.get_total_flops())
 
 

@@ -212,14 +212,10 @@ class Trainer:
         return bool(asked)
 
     def _lr(self) -> float:
-        schedule = self.recipe.schedule
         return self.recipe.optimiser.lr * lr_share(
-            step=self.state.step,
-            progress=self._progress(),
-            warmup_steps=schedule.warmup_epochs * self.state.steps_per_epoch,
-            total_steps=self.total_steps,
-            final_share=schedule.final_lr_share,
-        )
+            self.recipe.schedule, step=self.state.step, progress=self._progress(),
+            steps_per_epoch=self.state.steps_per_epoch,
+        )  # fmt: skip
 
     def _progress(self) -> float:
         return progress_of(
@@ -243,7 +239,7 @@ class Trainer:
         left_s = self.state.elapsed_s * (1 - progress) / max(progress, 1e-6)
         self._report("train", {
             "loss": sum(finite) / len(finite),
-            "lr": self.learner.optimiser.param_groups[0]["lr"],
+            "lr": self.learner.lr,
             **self.learner.criterion.figures(),
             "images_per_s": self._reports.throughput.take(),
             "minutes_left": left_s / 60,
