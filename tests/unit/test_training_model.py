@@ -97,7 +97,7 @@ def test_backbones_may_learn_slower_and_every_kind_of_optimiser_steps():
         for p in model.parameters():
             p.grad = torch.ones_like(p)
         optimiser.step()
-        moved = [float((a - b).abs().max()) for a, b in
+        moved = [float((a - b).detach().abs().max()) for a, b in
                  zip(before, model.parameters(), strict=True)]  # fmt: skip
         assert moved[2] == pytest.approx(10 * moved[0], rel=1e-3)
     with pytest.raises(RecipeError, match="nesterov needs a momentum"):

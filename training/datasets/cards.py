@@ -133,6 +133,8 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "street-to-satellite",
                 "satellite-to-street",
                 "drone-to-satellite-160k",
+                "drone-to-satellite-multi",
+                "street-to-satellite-multi",
             ),
         ),
     }

@@ -22,7 +22,7 @@ from crossfix.view import ViewName, ViewSpec
 from training.datasets.image_files import select_images
 from training.datasets.split import EvaluationSplit, ImageSet, Int64
 from training.embedding import EmbedImages
-from training.evaluation.report import embed_once
+from training.evaluation.report import embed_once, query_embeddings
 from training.export.precision import write_fp16, write_int8
 
 LOGGER = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class SplitEmbeddings:
     @classmethod
     def of(cls, split: EvaluationSplit, embed: EmbedImages) -> "SplitEmbeddings":
         """Embeds a split."""
-        return cls(split, embed(split.queries), embed(split.gallery))
+        return cls(split, query_embeddings(split, embed), embed(split.gallery))
 
 
 def make_variants(
@@ -150,7 +150,8 @@ def part_of(split: EvaluationSplit) -> EvaluationSplit:
 
     The positions and kinds of the part are left out: recall needs none.
     """
-    if len(split.queries) <= MAX_QUERIES and len(split.gallery) <= MAX_GALLERY:
+    small = len(split.queries) <= MAX_QUERIES and len(split.gallery) <= MAX_GALLERY
+    if small or split.query_groups is not None:  # groups are of one split and stay whole
         return split
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(split.queries))[:MAX_QUERIES])
