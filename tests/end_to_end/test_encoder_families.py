@@ -1,4 +1,4 @@
-"""An encoder of each family: two steps of training, export, a gallery, and a photo found by HTTP."""
+"""An encoder of each family: two steps of training, export, a gallery, a photo found by HTTP."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from training.__main__ import main as training_main
 RECIPE = str(Path(training.__file__).parent / "recipes" / "tiny.yaml")
 SIZE = "height_px: 56, width_px: 112"
 COMMON = ("data.tile_px=64", "data.ground_height_px=56", "data.ground_width_px=112",
-          "sampling.strategy=random", "sampling.batch_size=10", "schedule.epochs=1",
+          "sampling.strategy=random", "sampling.batch_size=10", "schedule.epochs=2",
           "runtime.evaluate_every=0", "runtime.pictured_queries=0")  # fmt: skip
 SOFT_MARGIN = ("loss={kind: soft_margin, directions: both, alpha: 10.0, hard_fractions: "
                "[{epochs: null, fraction: 1.0}]}")  # fmt: skip
