@@ -71,6 +71,13 @@ def embedded(count):
     return torch.from_numpy(embed(table(recipe, count).queries))
 
 
+def running_statistics(rank):
+    """Means of a batch normalisation after a step in which every process saw other images."""
+    step = build(tiny("sampling.batch_size=10", "model.embedding_norm=true"))
+    step.backward(pair_batch(20, slice(rank * 5, rank * 5 + 5)), NOW)
+    return dict(step.encoder.named_buffers())["heads.shared.norm.running_mean"].clone()
+
+
 def losses_of_a_run(folder):
     """Per-step losses of a short run on a batch of eight; augmentation would differ by process."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +99,7 @@ def main(folder):
             own = slice(rank * LOCAL_PAIRS, (rank + 1) * LOCAL_PAIRS)
             value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, own, recipe.data.tile_px), NOW))
             found[loss, case] = {"loss": value, "gradients": gradients_of(step)}
+    found["statistics"] = running_statistics(rank)
     found["embedded"] = embedded(7)
     found["losses"] = losses_of_a_run(folder / "run")
     torch.save(found, folder / f"{rank}.pt")

@@ -52,6 +52,8 @@ FAMILIES = {
             ["ground.onnx", "satellite.onnx"]),
 }  # fmt: skip
 
+WITH_VARIANTS = ("her", "tps")  # two files of several views; sampling and einsums
+
 
 @pytest.fixture(scope="module")
 def towns(tmp_path_factory):
@@ -75,8 +77,12 @@ def test_every_family_trains_exports_builds_and_localises(family, towns, tmp_pat
     losses = [row["loss"] for row in logged if row["kind"] == "train"]
     assert len(losses) >= 2
     assert np.isfinite(losses).all()
-    call(training_main, "export", "--checkpoint", run, "--out", encoder)
+    variants = ["fp16", "int8"] if family in WITH_VARIANTS else []
+    asked = ["--variants", *variants, "--recall-gate", 1] if variants else []
+    call(training_main, "export", "--checkpoint", run, "--out", encoder, *asked)
     loaded = Encoder.load(encoder, device="cpu")
+    for precision in variants:
+        Encoder.load(encoder, device="cpu", precision=precision)
     assert sorted(loaded.manifest.model_names()) == files
     assert {row["weights"] for row in loaded.manifest.evaluation} == {"trained", "random"}
     town = towns / "val" / "town-1"

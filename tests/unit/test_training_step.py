@@ -118,8 +118,10 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
         step = build(recipe)
         value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, tile_px=recipe.data.tile_px), NOW))
         expected[loss] = value, gradients_of(step)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+    both = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(both[0]["statistics"], both[1]["statistics"], rtol=0, atol=0)
+    assert float(both[0]["statistics"].abs().max()) > 0
+    for found in both:
         for loss, whole in expected.items():
             for case in ("whole", "chunks"):
                 assert_same((found[loss, case]["loss"], found[loss, case]["gradients"]), whole)
