@@ -126,6 +126,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "test/query_{satellite,drone,street}/<building>/",
                 "test/gallery_{satellite,drone,street}/<building>/",
                 "test/gallery_satellite_160k/<file>                   optional distractors",
+                "test/query_drone_160k/, test/query_drone_name.txt   optional, for `answer`",
             ),
             protocols=(
                 "drone-to-satellite",

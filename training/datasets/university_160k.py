@@ -38,7 +38,9 @@ def open_challenge(root: Path, *, drone: ViewSpec, satellite: ViewSpec) -> Chall
     folder = folder_of("university1652", root)
     part = next((part for part in PARTS if folder.has(f"{part}/{QUERY_LIST}")), PARTS[0])
     names = [line.strip() for line in folder.lines(f"{part}/{QUERY_LIST}")]
-    photos = [f"{part}/{QUERIES}/{name}" for name in names]
+    files = {PurePosixPath(name).stem: name for name in folder.image_names(f"{part}/{QUERIES}")}
+    # Lists with and without endings are both understood.
+    photos = [f"{part}/{QUERIES}/{files.get(PurePosixPath(name).stem, name)}" for name in names]
     folder.require(photos)
     return Challenge160k(folder.images(photos, drone), _gallery(folder, part, satellite))
 
