@@ -1,6 +1,7 @@
 """Every kind of network gives in ONNX Runtime what it gives in torch, and is refused if not."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -69,11 +70,22 @@ def test_a_difference_is_refused(tmp_path):
 
 def test_half_precision_leaves_the_sampling_where_it_was(tmp_path):
     """Coordinates in float16 would be off by a quarter of a pixel at 512."""
+
+    def element_types(model):
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        types = {one.name: one.type.tensor_type.elem_type
+                 for one in [*inferred.value_info, *inferred.input]}  # fmt: skip
+        types |= {one.name: one.data_type for one in inferred.initializer}
+        return [types[name] for node in inferred.node if node.op_type == "GridSample"
+                for name in node.input]  # fmt: skip
+
     recipe = network(transform=TRANSFORMS["tps"], sharing="none")
     model, views = shaken(recipe), recipe.views()
     files = write_models(model, tmp_path, views)
     half = tmp_path / "satellite.fp16.onnx"
     write_fp16(files["satellite.onnx"], half)
+    assert element_types(onnx.load(half)) == [onnx.TensorProto.FLOAT] * 2
+    assert half.stat().st_size < files["satellite.onnx"].stat().st_size
 
     class Tiles:
         spec = views["satellite"]

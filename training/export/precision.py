@@ -24,13 +24,14 @@ from crossfix.errors import PublishError
 Float32 = NDArray[np.float32]
 
 QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
-NORM_OPERATOR = "ReduceL2"
+NORM_OPERATOR, SAMPLING_OPERATOR = "ReduceL2", "GridSample"
 
 
 def write_fp16(source: Path, target: Path) -> None:
     """Weights and arithmetic in float16; input, output and the final unit norm in float32.
 
     The squares that the norm sums may exceed float16, and its guard against zero is below it.
+    Tile transforms stay in float32: half-precision coordinates would be off by pixels.
 
     Raises:
         PublishError: the model does not end in a norm as ours do.
@@ -39,7 +40,9 @@ def write_fp16(source: Path, target: Path) -> None:
     norm = _cut_off_norm(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about each weight too small for float16; recall decides
-        half = convert_float_to_float16(model, keep_io_types=True)
+        half = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=_up_to_sampling(model.graph)
+        )
     graph = half.graph
     # A tensor that two float32 nodes read is cast twice under one name by the converter.
     once = {tuple(node.output): node for node in reversed(graph.node)}
@@ -48,6 +51,18 @@ def write_fp16(source: Path, target: Path) -> None:
     del graph.output[:]
     graph.output.extend(norm.output)
     onnx.save(half, target)
+
+
+def _up_to_sampling(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that sample images at coordinates, and of all they depend on."""
+    wanted = {name for node in graph.node if node.op_type == SAMPLING_OPERATOR
+              for name in node.output}  # fmt: skip
+    found = []
+    for node in reversed(graph.node):  # in topological order, as ONNX demands
+        if wanted & set(node.output):
+            found.append(node.name)
+            wanted |= set(node.input)
+    return found
 
 
 def _cut_off_norm(model: onnx.ModelProto) -> onnx.GraphProto:
