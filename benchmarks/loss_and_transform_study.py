@@ -27,7 +27,8 @@ from training.recipe_file import load_recipe
 
 TABLE = "loss_and_transform_study"
 RECIPE = ROOT / "training" / "recipes" / "study_families.yaml"
-SHOWN = ("recall_at_1", "recall_at_5", "median_error_m")
+SHOWN = ("recall_at_1", "recall_at_5", "recall_at_10", "median_error_m")
+KEYS = ("loss", "transform", "weights", "seed")
 SIZE = "height_px: 64, width_px: 128"
 TPS = f"kind: tps_stn, {SIZE}, lattice_rows: 6, lattice_columns: 10, bounded: false"
 
@@ -130,29 +131,28 @@ def _row(
             "minutes": round(minutes, 1), **kept}  # fmt: skip
 
 
-def done_before() -> set[tuple[str, str, str, str]]:
-    """(loss, transform, weights, seed) of the rows there are."""
+def recorded() -> list[dict[str, str]]:
+    """The rows there are."""
     path = ROOT / "results" / f"{TABLE}.csv"
     if not path.exists():
-        return set()
+        return []
     with path.open(newline="", encoding="utf-8") as handle:
-        return {
-            (row["loss"], row["transform"], row["weights"], row["seed"])
-            for row in csv.DictReader(handle)
-        }
+        return list(csv.DictReader(handle))
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Mean and standard deviation over the seeds, a line per variant."""
-    lines = []
+    """A Markdown table: mean and standard deviation over the seeds, a line per variant."""
+    names = ["loss", "transform", "weights", "seeds", *SHOWN]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     keys = [(row["loss"], row["transform"], row["weights"]) for row in rows]
     for key in dict.fromkeys(keys):
-        cells = []
+        own = [row for row, k in zip(rows, keys, strict=True) if k == key]
+        cells = [*key, str(len(own))]
         for name in SHOWN:
-            values = [float(r[name]) for r, k in zip(rows, keys, strict=True) if k == key]
-            spread = stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{name} {mean(values):.4g} +- {spread:.2g}")
-        lines.append(f"{' / '.join(key):38}" + "  ".join(cells))
+            values = [float(row[name]) for row in own]
+            spread = f" +- {stdev(values):.2g}" if len(values) > 1 else ""
+            cells.append(f"{mean(values):.4g}{spread}")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -160,8 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs every variant with every seed and prints the summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="towns to train on")
-    parser.add_argument("--test", type=Path, nargs="+", required=True, help="other towns")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="towns to train on")
+    parser.add_argument("--test", type=Path, nargs="+", default=[], help="other towns")
+    parser.add_argument("--table", action="store_true", help="print the recorded rows as a table")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--only", type=int, nargs="+", help="numbers of variants, from 0")
@@ -169,7 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", nargs="+", default=[], dest="overrides")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
-    known = done_before() if options.skip_done else set()
+    if options.table:
+        print(summary(recorded()))
+        return 0
+    known = {tuple(row[key] for key in KEYS) for row in recorded()} if options.skip_done else set()
     rows = []
     for seed in options.seeds:
         for number, variant in enumerate(VARIANTS):
