@@ -3,11 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 from tests.tiny_pairs import PLAIN_AUGMENTATION, table, tiny
 from training.embedding import image_set_embedder
+from training.loop import learner
 from training.loop.devices import build_accelerator
 from training.loop.pair_batch import PairBatch
 from training.loop.step import ContrastiveStep, prepared_encoder
@@ -41,7 +43,9 @@ def build(recipe):
     for module in model.modules():  # its statistics are those of a chunk, so equalities need none
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
-    criterion = build_criterion(recipe.loss, embedding_dim=model.embedding_dim, places=PLACES)
+    criterion = build_criterion(
+        recipe.loss, embedding_dim=model.embedding_dim, places=PLACES, seed=1
+    )
     return ContrastiveStep(
         accelerator, prepared_encoder(accelerator, model), criterion,
         guide_weight=recipe.model.guide_weight,
@@ -78,6 +82,17 @@ def running_statistics(rank):
     return dict(step.encoder.named_buffers())["heads.shared.norm.running_mean"].clone()
 
 
+def learned_by_the_loss(rank):
+    """Weights of a learner's loss that began with others in every process."""
+
+    def built(*arguments, **options):
+        torch.manual_seed(rank)
+        return build_criterion(*arguments, **options)
+
+    with patch.object(learner, "build_criterion", built):
+        return learner.Learner(tiny(*LOSSES["instance"]), places=PLACES).criterion.state_dict()
+
+
 def losses_of_a_run(folder):
     """Per-step losses of a short run on a batch of eight; augmentation would differ by process."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,6 +115,7 @@ def main(folder):
             value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, own, recipe.data.tile_px), NOW))
             found[loss, case] = {"loss": value, "gradients": gradients_of(step)}
     found["statistics"] = running_statistics(rank)
+    found["criterion"] = learned_by_the_loss(rank)
     found["embedded"] = embedded(7)
     found["losses"] = losses_of_a_run(folder / "run")
     torch.save(found, folder / f"{rank}.pt")

@@ -8,7 +8,7 @@ from crossfix.ranking import BrokenEmbeddings
 from crossfix.view import ViewSpec
 from training.datasets.university_160k import Challenge160k, open_challenge
 from training.embedding import EmbedImages, artifact_embedder, image_set_embedder
-from training.evaluation.answer import best_ten, check_answer, write_answer
+from training.evaluation.answer import best_ten, check_answer, make_room, write_answer
 from training.loop.checkpoint import load_run
 from training.loop.devices import choose_device
 
@@ -17,9 +17,11 @@ def answer_challenge(data: Path, out: Path, *, run: Path | None, encoder: Path |
     """Writes the answer of a run or of an encoder artifact, and checks it.
 
     Raises:
-        DataError: data, run or artifact cannot be used, or embeddings are broken.
+        DataError: data, run or artifact cannot be used, embeddings are broken, or the answer cannot
+            be written.
         EncoderError: the artifact cannot be opened or lacks a view.
     """
+    make_room(out)
     embed, drone, satellite = _embedder(run, encoder)
     challenge = open_challenge(data, drone=drone, satellite=satellite)
     try:

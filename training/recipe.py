@@ -179,7 +179,9 @@ class RuntimeRecipe(StrictModel):
             depends on the machine's speed and is not repeatable to the last bit.
         checkpoint_minutes: between checkpoints; one is also written after every epoch.
         ema_decay: of the averaged weights that are evaluated and exported, or null.
-        collapse_after_steps: the loss must have left ln(batch) by then; 0 switches the guard off.
+        collapse_after_steps: the loss must by then have left that of embeddings which are all
+            alike, ln(batch) for InfoNCE; 0 switches the guard off. Nothing is checked where that
+            loss is not known: with a guide, and with some settings of HER.
         log_every_steps: a line of metrics after so many steps.
         pictured_queries: queries drawn with their five best tiles at every evaluation.
     """

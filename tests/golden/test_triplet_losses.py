@@ -61,7 +61,7 @@ def plain_her(photo, tile, places, *, normalise, feature_scale, margin_share, pr
 
 
 def taken(loss, photo, tile, places, *, when=START, turns=None):
-    criterion = build_criterion(loss, embedding_dim=DIM, places=PLACES).double()
+    criterion = build_criterion(loss, embedding_dim=DIM, places=PLACES, seed=1).double()
     batch = FeatureBatch(*map(torch.from_numpy, (photo, tile, places)), turns)
     return float(criterion(batch, when).detach()), criterion
 

@@ -18,9 +18,10 @@ from training.datasets.image_files import select_images
 from training.embedding import image_set_embedder, torch_embedder
 from training.loop import loader as loader_module
 from training.loop.devices import build_accelerator
-from training.loop.loader import PairLoader, Task, seed_of, share_of
+from training.loop.loader import PairLoader, Task, share_of
 from training.model import CrossViewEncoder
 from training.sampling.batches import Batch
+from training.seeds import seed_of
 
 forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SAMPLE4GEO = (

@@ -10,6 +10,7 @@ from training.loop.average import AveragedWeights
 from training.loop.optimiser import build_optimiser, clip_gradients
 from training.losses.info_nce import InfoNce
 from training.model import CrossViewEncoder, ExportedEncoder, orientation_maps
+from training.network.aggregation import Safa
 
 
 @pytest.mark.parametrize("maps", ["true", "false"])
@@ -81,6 +82,16 @@ def test_vectors_are_decayed_only_if_asked():
     ]  # fmt: skip
     every = build_optimiser([model], tiny("optimiser.decay_vectors=true").optimiser)
     assert [(len(g["params"]), g["weight_decay"]) for g in every.param_groups] == [(4, 0.03)]
+
+
+def test_biases_are_no_matrices_whatever_their_shape():
+    """SAFA's masks have a row of biases each."""
+    safa = Safa(6, masks=2, reduce="mean")
+    plain = build_optimiser([nn.ModuleDict({"safa": safa})], tiny().optimiser)
+    decayed, kept = (group["params"] for group in plain.param_groups)
+    assert [id(p) for p in decayed] == [id(safa.weight_in), id(safa.weight_out)]
+    assert [id(p) for p in kept] == [id(safa.bias_in), id(safa.bias_out)]
+    assert plain.param_groups[1]["weight_decay"] == 0.0
 
 
 def test_backbones_may_learn_slower_and_every_kind_of_optimiser_steps():

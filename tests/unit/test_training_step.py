@@ -121,6 +121,9 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
     both = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     torch.testing.assert_close(both[0]["statistics"], both[1]["statistics"], rtol=0, atol=0)
     assert float(both[0]["statistics"].abs().max()) > 0
+    for name, value in both[0]["criterion"].items():
+        torch.testing.assert_close(both[1]["criterion"][name], value, rtol=0, atol=0, msg=name)
+    assert float(both[1]["criterion"]["classifier.weight"].abs().max()) > 0
     for found in both:
         for loss, whole in expected.items():
             for case in ("whole", "chunks"):

@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.datasets.subsplit import subsplit
 from training.datasets.university1652 import University1652
 from training.datasets.university_160k import open_challenge
-from training.evaluation.answer import best_ten, check_answer, write_answer
+from training.evaluation.answer import best_ten, check_answer, make_room, write_answer
 from training.evaluation.picture import draw_top
 from training.evaluation.report import evaluate_split, query_embeddings
 from training.loop.checkpoint import RunState, save_best, save_recipe
@@ -113,6 +113,31 @@ def test_the_command_answers_with_a_run_and_checks_files(root, tmp_path, capsys)
     out.write_text("nothing\n")
     assert main(["check-answer", str(out), "--data", str(root)]) == 1
     assert "line 1" in capsys.readouterr().err
+
+
+def test_an_answer_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "taken.zip").mkdir()
+    for name, reason in (("answer.zip", "would be the archive"), ("folder", "Is a directory"),
+                         ("file/answer.txt", "cannot be written"),
+                         ("taken.txt", "Is a directory")):  # fmt: skip
+        command = ["answer", "--checkpoint", str(tmp_path / "no run"), "--data", "no data",
+                   "--out", str(tmp_path / name)]  # fmt: skip
+        assert main(command) == 1
+        assert reason in capsys.readouterr().err
+        with pytest.raises(DataError, match=reason):
+            write_answer(tmp_path / name, np.zeros((1, 10), int), ["a"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "taken.zip"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_former_answer_stays_until_there_is_a_new_one(tmp_path):
+    path = tmp_path / "answer.txt"
+    path.write_text("former")
+    make_room(path)
+    assert path.read_text() == "former"
+    assert not (tmp_path / "answer.zip").exists()
 
 
 @pytest.fixture(scope="module")

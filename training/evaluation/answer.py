@@ -1,7 +1,8 @@
 """`answer.txt` of the 160k challenge: per line of the query list ten gallery names, best first."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from training.datasets.university_160k import Challenge160k
 from training.embedding import EmbedImages
 
 NAMES_PER_LINE = 10
-FILE = "answer.txt"
+FILE, ARCHIVE_ENDING = "answer.txt", ".zip"
 
 
 def best_ten(challenge: Challenge160k, embed: EmbedImages) -> NDArray[np.int64]:
@@ -35,6 +36,26 @@ def best_ten(challenge: Challenge160k, embed: EmbedImages) -> NDArray[np.int64]:
     return rank_queries(queries, gallery, unknown, top=NAMES_PER_LINE).top_indices
 
 
+def make_room(path: Path) -> None:
+    """Makes the folder of an answer; told before hours of embedding, not after.
+
+    Raises:
+        DataError: an answer and its archive cannot be written there.
+    """
+    if path.suffix.lower() == ARCHIVE_ENDING:
+        raise DataError(
+            f"{path} would be the archive and its own content",
+            hint=f"name the text file, {FILE}; the archive is written beside it",
+        )
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for one in (path, path.with_suffix(ARCHIVE_ENDING)):
+            existed = one.exists()
+            one.open("ab").close()
+            if not existed:
+                one.unlink()
+
+
 def write_answer(path: Path, best: NDArray[np.int64], stems: Sequence[str]) -> Path:
     """Writes the lines, and beside the file the archive that is handed in.
 
@@ -43,14 +64,29 @@ def write_answer(path: Path, best: NDArray[np.int64], stems: Sequence[str]) -> P
 
     Returns:
         The archive.
+
+    Raises:
+        DataError: they cannot be written.
     """
+    make_room(path)
     lines = ["\t".join(stems[index] for index in row) for row in best]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    archive = path.with_suffix(".zip")
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
-        target.write(path, FILE)
+    archive = path.with_suffix(ARCHIVE_ENDING)
+    with _writing(path):
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+            target.write(path, FILE)
     return archive
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise DataError(
+            f"{path} and its archive cannot be written: {problem.strerror}",
+            hint="name a file in a folder you may write to",
+        ) from problem
 
 
 def check_answer(path: Path, challenge: Challenge160k) -> None:

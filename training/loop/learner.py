@@ -11,15 +11,15 @@ from torch import Tensor
 
 from training.loop.average import AveragedWeights
 from training.loop.devices import build_accelerator
-from training.loop.loader import seed_of
 from training.loop.optimiser import build_optimiser, clip_gradients
 from training.loop.pair_batch import PairBatch
-from training.loop.step import ContrastiveStep, prepared_encoder
+from training.loop.step import ContrastiveStep, prepared_encoder, take_main_weights
 from training.losses.batch import When
 from training.losses.build import build_criterion
 from training.model import CrossViewEncoder
 from training.recipe import Recipe
 from training.recipe_history import weights_brought_up_to_date
+from training.seeds import seed_of
 
 
 class Learner:
@@ -47,9 +47,10 @@ class Learner:
         if runtime.compile:
             for backbone in self.model.backbones.values():
                 backbone.compile()
-        dim = self.model.embedding_dim
-        criterion = build_criterion(recipe.loss, embedding_dim=dim, places=places)
-        self.criterion = criterion.to(device)
+        self.criterion = build_criterion(
+            recipe.loss, embedding_dim=self.model.embedding_dim, places=places, seed=runtime.seed
+        ).to(device)
+        take_main_weights(self.criterion, self.accelerator.num_processes)
         built = build_optimiser(
             [self.model, self.criterion], recipe.optimiser, slower=self.model.backbones
         )

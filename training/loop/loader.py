@@ -26,6 +26,7 @@ from training.loop.pair_batch import PairBatch
 from training.recipe import AugmentationRecipe, BatchedAugmentation, Mode, Recipe
 from training.recipe_losses import turns_tiles
 from training.sampling.batches import Batch
+from training.seeds import seed_of
 
 Loaded = TypeVar("Loaded")
 
@@ -196,11 +197,6 @@ class PairLoader:
 def to_float(images: Tensor, device: torch.device) -> Tensor:
     """(N, h, w, 3) uint8 to (N, 3, h, w) float32 in 0..1 on the device."""
     return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-
-
-def seed_of(*counters: int) -> int:
-    """One well mixed number, 0..2^63, of a seed and counters."""
-    return int(np.random.SeedSequence(counters).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def unchanged(value: Loaded) -> Loaded:

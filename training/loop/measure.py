@@ -61,8 +61,9 @@ def measure_plain_loop(recipe: Recipe, tables: Tables, *, warmup: int, steps: in
     torch.manual_seed(recipe.runtime.seed)
     model = CrossViewEncoder(recipe.model, recipe.views()).to(accelerator.device).train()
     criterion = build_criterion(
-        recipe.loss, embedding_dim=model.embedding_dim, places=places_of(recipe, tables)
-    ).to(accelerator.device)
+        recipe.loss, embedding_dim=model.embedding_dim, places=places_of(recipe, tables),
+        seed=recipe.runtime.seed,
+    ).to(accelerator.device)  # fmt: skip
     adamw = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], recipe.optimiser.lr)
 
     def step(pairs: PairBatch, number: int) -> object:

@@ -123,14 +123,20 @@ class ContrastiveStep:
 
 def prepared_encoder(accelerator: Accelerator, model: Module) -> Module:
     """The model in the run's precision, with the main process's weights in all processes."""
-    if accelerator.num_processes > 1:
-        for value in model.state_dict().values():
-            sent = value.contiguous()
-            distributed.broadcast(sent, src=0)
-            value.copy_(sent)
+    take_main_weights(model, accelerator.num_processes)
     # As for evaluation: in its precision, and not wrapped for several processes.
     prepared: Module = accelerator.prepare_model(model, evaluation_mode=True)
     return prepared
+
+
+def take_main_weights(module: Module, processes: int) -> None:
+    """Gives the weights and buffers of the main process to all processes."""
+    if processes == 1:
+        return
+    for value in module.state_dict().values():
+        sent = value.contiguous()
+        distributed.broadcast(sent, src=0)
+        value.copy_(sent)
 
 
 def add_up(model: Module, processes: int) -> None:

@@ -186,12 +186,20 @@ class Trainer:
         if state.step % runtime.log_every_steps == 0:
             self._report_training()
         if state.step == runtime.collapse_after_steps:
-            alike = self.learner.criterion.loss_when_collapsed(self.recipe.sampling.batch_size)
-            check_collapse(self._losses.values(), step=state.step, collapsed_loss=alike)
+            self._check_collapse()
         if stop:
             self._save_and_stop()
         if time.monotonic() - self._saved_s > 60 * runtime.checkpoint_minutes:
             self._save()
+
+    def _check_collapse(self) -> None:
+        recipe, criterion = self.recipe, self.learner.criterion
+        alike = criterion.loss_when_collapsed(recipe.sampling.batch_size)
+        check_collapse(
+            self._losses.values(), step=self.state.step,
+            collapsed_loss=None if recipe.model.guide_weight else alike,  # the guide is added
+            nothing_is_worse=criterion.nothing_is_worse,
+        )  # fmt: skip
 
     def _save_and_stop(self) -> NoReturn:
         self._save()

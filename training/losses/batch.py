@@ -39,7 +39,7 @@ class When:
     """Where in the run a loss is taken; both count from 0.
 
     Attributes:
-        step: seeds what the loss draws, the same in all processes.
+        step: seeds, with the run's seed, what the loss draws; the same in all processes.
     """
 
     step: int

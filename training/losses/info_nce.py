@@ -61,6 +61,11 @@ class InfoNce(Criterion):
         """The inverse temperature."""
         return {"scale": float(self.scale().detach())}
 
+    @property
+    def nothing_is_worse(self) -> bool:
+        """Guessing is the least that is asked of it."""
+        return True
+
     def loss_when_collapsed(self, batch_size: int) -> float | None:
         """Guessing among the batch."""
         return math.log(batch_size)

@@ -1,7 +1,9 @@
 """Spatial transformers with a few numbers: affine, similarity, and three affine ones stacked.
 
 Coordinates run from -1 to 1 between the outer edges of the images (`align_corners=False`), x to
-the right, y down. What lies outside the tile is 0. A fresh transformer is a bilinear resize.
+the right, y down. What lies outside the tile is 0. A fresh transformer is a bilinear resize, but
+that an enlarged tile fades towards 0 within half a tile's pixel of its edge; the stacked one is
+none.
 """
 
 import torch
