@@ -9,6 +9,7 @@ from typing import get_args
 
 from crossfix.errors import CrossfixError, DataError
 from crossfix.metrics import PercentRule
+from training.challenge import answer_challenge, check_challenge
 from training.commands import (
     describe_datasets,
     evaluate_artifact,
@@ -22,6 +23,7 @@ from training.evaluation.table import format_rows
 from training.export.sample4geo_weights import ARCHITECTURE, IMAGE_SIZE, import_official
 from training.export.variants import RECALL_GATE
 from training.loop.checkpoint import Weights
+from training.polar_tiles import write_polar_tiles
 from training.recipe import DatasetName
 from training.recipe_file import load_recipe
 
@@ -41,7 +43,30 @@ def parser() -> argparse.ArgumentParser:
     _add_satellite_table(
         verbs.add_parser("satellite-table", help="a data set's satellite images, for index_builder")
     )
+    _add_challenge(verbs)
+    _add_polar(verbs.add_parser("polar-tiles", help="a folder of tiles to polar tiles, as PNG"))
     return root
+
+
+def _add_polar(polar: argparse.ArgumentParser) -> None:
+    polar.add_argument("--tiles", type=Path, required=True, help="folder of north-up tiles")
+    polar.add_argument("--out", type=Path, required=True, help="folder to write")
+    polar.add_argument("--height", type=int, default=112, help="pixels; default 112")
+    polar.add_argument("--width", type=int, default=616, help="pixels; default 616")
+    polar.add_argument("--stretch", action="store_true",
+                       help="spread each image over 0..255, for old checkpoints")  # fmt: skip
+
+
+def _add_challenge(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    answer = verbs.add_parser("answer", help="University-1652's 160k challenge: write answer.txt")
+    what = answer.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, help="run folder")
+    what.add_argument("--encoder", type=Path, help="encoder artifact")
+    answer.add_argument("--data", type=Path, required=True, help="folder of the masked test set")
+    answer.add_argument("--out", type=Path, default=Path("answer.txt"), help="file to write")
+    check = verbs.add_parser("check-answer", help="whether a file answers the 160k challenge")
+    check.add_argument("answer", type=Path)
+    check.add_argument("--data", type=Path, required=True, help="folder of the masked test set")
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
@@ -195,6 +220,17 @@ _VERBS: dict[str, Callable[[argparse.Namespace], str]] = {
     "export": _export,
     "import-sample4geo": _import,
     "satellite-table": _satellite_table,
+    "polar-tiles": lambda options: write_polar_tiles(
+        options.tiles,
+        options.out,
+        height_px=options.height,
+        width_px=options.width,
+        stretch=options.stretch,
+    ),
+    "answer": lambda options: answer_challenge(
+        options.data, options.out, run=options.checkpoint, encoder=options.encoder
+    ),
+    "check-answer": lambda options: check_challenge(options.data, options.answer),
     "datasets": lambda options: describe_datasets(options.name),
 }
 

@@ -38,6 +38,7 @@ from training.loop.checkpoint import (
 from training.loop.devices import choose_device
 from training.loop.trainer import Trainer
 from training.recipe import DatasetName, Recipe
+from training.recipe_history import brought_up_to_date
 from training.run_data import CACHE, open_run_data, readable_splits, unreadable_names
 from training.satellite_table import write_satellite_table
 from training.validation import validator
@@ -88,7 +89,8 @@ def _check_run_folder(run: Path, recipe: Recipe, *, exists: bool, resume: bool) 
         raise DataError(f"there is no run to resume in {run}", hint="leave out --resume to start")
     if not exists:
         return
-    former, now = load_run_record(run)["recipe"], recipe.model_dump(mode="json")
+    former = brought_up_to_date(load_run_record(run)["recipe"])
+    now = recipe.model_dump(mode="json")
     for group in FIXED_GROUPS:
         if former[group] != now[group]:
             raise RecipeError(

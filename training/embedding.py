@@ -105,7 +105,7 @@ class _Forward:
     """(N, h, w, 3) uint8 of a view to (N, D) unit-norm float32 on the model's device."""
 
     def __init__(self, model: CrossViewEncoder, precision: str) -> None:
-        self._model, self._exported = model, ExportedEncoder(model)
+        self._model = model
         self.device = next(model.parameters()).device
         self._lowered = precision == "bf16" or (precision == "fp16" and self.device.type == "cuda")
         self._dtype = _AUTOCAST[precision]
@@ -116,7 +116,7 @@ class _Forward:
         with torch.no_grad(), self.device:
             images = normalise_batch(to_float(pixels, self.device), spec.mean, spec.std)
             with torch.autocast(self.device.type, self._dtype, enabled=self._lowered):
-                found = self._exported(images)
+                found = ExportedEncoder(self._model, spec.view)(images)
         self._model.train(was_training)
         return torch.nn.functional.normalize(found.float(), dim=-1)
 

@@ -1,47 +1,92 @@
-"""The network: one timm backbone for all views and a projection; apart, the temperature."""
+"""The network: for each view a way through tile transform, backbone, aggregation and head."""
 
 import math
+from collections.abc import Mapping
 from typing import cast
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crossfix.errors import DataError, RecipeError
-from training.recipe import LossRecipe, ModelRecipe
+from crossfix.errors import RecipeError
+from crossfix.view import ViewName, ViewSpec
+from training.network.aggregation import build_aggregation
+from training.network.backbone import FeatureMap, build_backbone, map_size
+from training.recipe_network import ModelRecipe
+from training.transforms.build import TileTransform, build_transform
 
 PANORAMA_MIN_ASPECT = 1.5  # canvases are 2:1 or wider, tiles and drone photos about square
 
 
+class Head(nn.Module):
+    """Linear projection and batch normalisation, where the recipe wants them."""
+
+    def __init__(self, width: int, recipe: ModelRecipe) -> None:
+        super().__init__()
+        dim = recipe.embedding_dim
+        self.projection: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
+        self.norm = nn.BatchNorm1d(dim or width) if recipe.embedding_norm else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, width) to (N, D)."""
+        return cast(Tensor, self.norm(self.projection(features)))
+
+
 class CrossViewEncoder(nn.Module):
-    """Images of any view to features; one set of weights for all views.
+    """Images of any view to features; views share weights as the recipe says.
 
     Attributes:
-        backbone: the timm network with pooled features.
-        projection: linear map to the embedding, or identity.
+        backbones, aggregations, heads: by the names that `ModelRecipe.backbone_of` and its
+            neighbours give.
+        tile_transform: of the satellite view, or None.
         embedding_dim: D, the length of a feature.
 
     Raises:
-        RecipeError: timm does not know the network.
+        RecipeError: timm does not know the network, or parts do not fit each other or the views.
         DataError: pretrained weights cannot be had.
     """
 
-    def __init__(self, recipe: ModelRecipe) -> None:
+    def __init__(self, recipe: ModelRecipe, views: Mapping[ViewName, ViewSpec]) -> None:
         super().__init__()
-        channels = 6 if recipe.orientation_maps else 3
-        self.orientation_maps = recipe.orientation_maps
-        self.backbone = _backbone(recipe, channels)
-        width = int(cast(int, self.backbone.num_features))
-        dim = recipe.embedding_dim
-        self.projection: nn.Module = nn.Identity() if dim is None else nn.Linear(width, dim)
-        self.embedding_dim = dim or width
+        self.recipe, self.orientation_maps = recipe, recipe.orientation_maps
+        names = list(views)
+        self.backbones = nn.ModuleDict({
+            key: build_backbone(recipe) for key in _once(map(recipe.backbone_of, names))
+        })  # fmt: skip
+        self.aggregations = nn.ModuleDict()
+        for view in names:
+            if recipe.aggregation_of(view) not in self.aggregations:
+                self.aggregations[recipe.aggregation_of(view)] = self._aggregation(views[view])
+        width = self._pooled_width()
+        self.heads = nn.ModuleDict({
+            key: Head(width, recipe) for key in _once(map(recipe.head_of, names))
+        })  # fmt: skip
+        self.tile_transform: TileTransform | None = None
+        if "satellite" in views:
+            self.tile_transform = build_transform(recipe.tile_transform, views["satellite"])
+        self.embedding_dim = recipe.embedding_dim or width
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, h, w) normalised images to (N, D) features, not yet unit-norm."""
+    def forward(self, images: Tensor, view: ViewName, *, guide: bool = False) -> Tensor:
+        """(N, 3, h, w) normalised images of a view to (N, D) features, not yet unit-norm.
+
+        Args:
+            guide: for tiles of a guided transform: puts behind the features, as one column more,
+                how far the transformed tile is from the polar one.
+        """
+        behind: list[Tensor] = []
+        if view == "satellite" and self.tile_transform is not None:
+            transformed = self.tile_transform(images)
+            if guide:
+                behind = [self.tile_transform.apart_from_polar(images, transformed)[:, None]]
+            images = transformed
         if self.orientation_maps:
             images = torch.cat([images, orientation_maps(images)], dim=1)
-        return cast(Tensor, self.projection(self.backbone(images)))
+        recipe = self.recipe
+        found = self.aggregations[recipe.aggregation_of(view)](
+            self.backbones[recipe.backbone_of(view)](images)
+        )
+        features: Tensor = self.heads[recipe.head_of(view)](found)
+        return torch.cat([features.float(), *behind], dim=1) if behind else features
 
     def forget_activations(self) -> None:
         """Switches gradient checkpointing on: activations are computed again when needed.
@@ -49,76 +94,50 @@ class CrossViewEncoder(nn.Module):
         Raises:
             RecipeError: this network cannot.
         """
-        try:
-            self.backbone.set_grad_checkpointing(True)  # type: ignore[operator]
-        except (AttributeError, AssertionError, NotImplementedError) as problem:
-            raise RecipeError(
-                f"{type(self.backbone).__name__} has no gradient checkpointing",
-                hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
-            ) from problem
+        for backbone in self.backbones.values():
+            try:
+                backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+            except (AttributeError, AssertionError, NotImplementedError) as problem:
+                inner = backbone.network if isinstance(backbone, FeatureMap) else backbone
+                raise RecipeError(
+                    f"{type(inner).__name__} has no gradient checkpointing",
+                    hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
+                ) from problem
+
+    def _aggregation(self, spec: ViewSpec) -> nn.Module:
+        """Of a view; the map's size is asked for only where weights depend on it."""
+        recipe, positions = self.recipe, 0
+        if recipe.aggregation.kind == "safa":
+            size = spec.height_px, spec.width_px
+            transform = recipe.tile_transform
+            if spec.view == "satellite" and transform.kind != "none":
+                size = transform.height_px, transform.width_px
+            backbone = self.backbones[recipe.backbone_of(spec.view)]
+            rows, columns = map_size(backbone, 6 if self.orientation_maps else 3, *size)
+            positions = rows * columns
+        return build_aggregation(recipe.aggregation, positions)
+
+    def _pooled_width(self) -> int:
+        """Numbers that leave the aggregation."""
+        width = int(cast(int, next(iter(self.backbones.values())).num_features))
+        aggregation = self.recipe.aggregation
+        return aggregation.masks * width if aggregation.kind == "safa" else width
 
 
-def _backbone(recipe: ModelRecipe, channels: int) -> nn.Module:
-    """The timm network.
-
-    Raises:
-        RecipeError: timm does not know the name or an argument.
-        DataError: pretrained weights cannot be had.
-    """
-    try:
-        return timm.create_model(
-            recipe.name, pretrained=recipe.pretrained, num_classes=0, in_chans=channels,
-            **recipe.kwargs,
-        )  # fmt: skip
-    except OSError as problem:
-        raise _unavailable(recipe, problem) from problem
-    except (RuntimeError, TypeError, ValueError) as problem:
-        raise RecipeError(
-            f"timm builds no model {recipe.name!r}: {str(problem).splitlines()[0]}",
-            hint="see timm.list_models() for names, and model.kwargs for its arguments",
-        ) from problem
-    except Exception as problem:  # clients of hubs have errors of their own
-        if not recipe.pretrained:
-            raise
-        raise _unavailable(recipe, problem) from problem
-
-
-def _unavailable(recipe: ModelRecipe, problem: Exception) -> DataError:
-    return DataError(
-        f"the pretrained weights of {recipe.name} cannot be had: {problem}",
-        hint="check the connection, or set model.pretrained to false",
-    )
-
-
-class Temperature(nn.Module):
-    """The learned inverse temperature of the loss; no part of the network and of no export.
-
-    Attributes:
-        logit_scale: its natural logarithm.
-    """
-
-    def __init__(self, recipe: LossRecipe) -> None:
-        super().__init__()
-        self.max_log_scale = None if recipe.max_scale is None else math.log(recipe.max_scale)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / recipe.initial_temperature)))
-
-    def forward(self) -> Tensor:
-        """The inverse temperature, scalar; at most the recipe's `max_scale`, if that is set."""
-        if self.max_log_scale is None:
-            return self.logit_scale.exp()
-        return self.logit_scale.clamp(max=self.max_log_scale).exp()
+def _once(names: "map[str]") -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 class ExportedEncoder(nn.Module):
-    """What goes into the artifact: the encoder with L2 normalisation, in float32."""
+    """What goes into the artifact: one view's way with L2 normalisation, in float32."""
 
-    def __init__(self, encoder: CrossViewEncoder) -> None:
+    def __init__(self, encoder: CrossViewEncoder, view: ViewName) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.view = encoder, view
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, h, w) to (N, D) unit-norm."""
-        return functional.normalize(self.encoder(image), dim=-1)
+        return functional.normalize(self.encoder(image, self.view), dim=-1)
 
 
 def orientation_maps(images: Tensor) -> Tensor:

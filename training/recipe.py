@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from crossfix.manifest import StrictModel
 from crossfix.view import Interpolation, Rgb, ViewName, ViewSpec
+from training.recipe_losses import LossRecipe, turns_tiles
+from training.recipe_network import ModelRecipe
+from training.recipe_optimiser import OptimiserRecipe, ScheduleRecipe
 
 MODEL_FILE = "encoder.onnx"
 
@@ -14,24 +17,6 @@ DatasetName = Literal[
     "sample_world", "cvusa", "cvact", "vigor_same_area", "vigor_cross_area", "university1652"
 ]
 _SHARE = Field(ge=0, le=1)
-
-
-class ModelRecipe(StrictModel):
-    """The network.
-
-    Attributes:
-        name: a timm model name.
-        kwargs: passed to timm as they are (depths, dims, kernel_sizes, ...).
-        embedding_dim: of a linear projection; null keeps the pooled features.
-        orientation_maps: adds three input channels holding each pixel's compass direction and
-            distance (Liu and Li, CVPR 2019, "Lending Orientation to Neural Networks").
-    """
-
-    name: str
-    kwargs: dict[str, Any]
-    pretrained: bool
-    embedding_dim: int | None = Field(gt=0)
-    orientation_maps: bool
 
 
 class TownRecipe(StrictModel):
@@ -178,42 +163,6 @@ class SamplingRecipe(StrictModel):
     exclude_within_m: float = Field(ge=0)
 
 
-class LossRecipe(StrictModel):
-    """Symmetric InfoNCE.
-
-    Attributes:
-        max_scale: the inverse temperature never exceeds it; null lets it grow.
-    """
-
-    label_smoothing: float = Field(ge=0, lt=1)
-    initial_temperature: float = Field(gt=0)
-    max_scale: float | None = Field(gt=1)
-
-
-class OptimiserRecipe(StrictModel):
-    """AdamW.
-
-    Attributes:
-        decay_vectors: also decays norms, biases and the temperature, as the official code does.
-        clip_norm, clip_value: limits of the gradient's length and of each of its numbers, or null.
-    """
-
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    decay_vectors: bool
-    beta2: float = Field(gt=0, lt=1)
-    clip_norm: float | None = Field(gt=0)
-    clip_value: float | None = Field(gt=0)
-
-
-class ScheduleRecipe(StrictModel):
-    """Linear warm-up, then a cosine down to `final_lr_share` of the rate."""
-
-    epochs: int = Field(ge=1)
-    warmup_epochs: float = Field(ge=0)
-    final_lr_share: float = _SHARE
-
-
 class RuntimeRecipe(StrictModel):
     """Where and how it runs.
 
@@ -230,7 +179,9 @@ class RuntimeRecipe(StrictModel):
             depends on the machine's speed and is not repeatable to the last bit.
         checkpoint_minutes: between checkpoints; one is also written after every epoch.
         ema_decay: of the averaged weights that are evaluated and exported, or null.
-        collapse_after_steps: the loss must have left ln(batch) by then; 0 switches the guard off.
+        collapse_after_steps: the loss must by then have left that of embeddings which are all
+            alike, ln(batch) for InfoNCE; 0 switches the guard off. Nothing is checked where that
+            loss is not known: with a guide, and with some settings of HER.
         log_every_steps: a line of metrics after so many steps.
         pictured_queries: queries drawn with their five best tiles at every evaluation.
     """
@@ -272,6 +223,16 @@ class Recipe(StrictModel):
     schedule: ScheduleRecipe
     runtime: RuntimeRecipe
 
+    @model_validator(mode="after")
+    def _tiles_are_turned_once(self) -> Self:
+        turned = getattr(self.augmentation, "tile_random_turn", False)
+        if turned and turns_tiles(self.loss):
+            raise ValueError(
+                "loss.orientation_weight turns the tiles itself; set "
+                "augmentation.tile_random_turn to false"
+            )
+        return self
+
     @property
     def towns(self) -> TownRecipe:
         """The town group; only for recipes of `sample_world`."""
@@ -282,7 +243,16 @@ class Recipe(StrictModel):
     def views(self) -> dict[ViewName, ViewSpec]:
         """The preprocessing of the satellite view and of each query view."""
         specs = {"satellite": self._satellite, "ground": self._ground, "drone": self._drone}
-        return {name: specs[name]() for name in ("satellite", *self.data.query_views)}
+        return {name: specs[name]() for name in self._view_names()}
+
+    def _view_names(self) -> tuple[ViewName, ...]:
+        return ("satellite", *self.data.query_views)
+
+    def model_file(self, view: ViewName) -> str:
+        """The ONNX file that serves a view: one for all, or named after the views it serves."""
+        paths = {name: self.model.path_of(name) for name in self._view_names()}
+        served = [name for name, path in paths.items() if path == paths[view]]
+        return MODEL_FILE if len(served) == len(paths) else f"{'_'.join(served)}.onnx"
 
     def _satellite(self) -> ViewSpec:
         return self._spec(
@@ -311,6 +281,7 @@ class Recipe(StrictModel):
 
     def _spec(self, view: ViewName, height_px: int, width_px: int, **rest: Any) -> ViewSpec:  # noqa: ANN401
         return ViewSpec(
-            view=view, model_file=MODEL_FILE, height_px=height_px, width_px=width_px,
+            view=view, model_file=self.model_file(view), height_px=height_px,
+            width_px=width_px,
             mean=self.data.mean, std=self.data.std, interpolation=self.data.interpolation, **rest,
         )  # fmt: skip

@@ -41,13 +41,24 @@ def recipe_of(content: Mapping[str, Any], *, source: str) -> Recipe:
         return Recipe.model_validate(dict(content))
     except ValidationError as problem:
         first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the whole"
+        key = ".".join(_keys(content, first["loc"])) or "the whole"
         what = {"missing": "is missing", "extra_forbidden": "is not known"}.get(
             first["type"], f"is wrong: {first['msg']}"
         )
         raise RecipeError(
             f"recipe {source}: key {key} {what}", hint="compare with recipes/demo.yaml"
         ) from problem
+
+
+def _keys(content: Any, place: Sequence[str | int]) -> list[str]:  # noqa: ANN401
+    """A place in a recipe as people write it: without the names of kinds that pydantic adds."""
+    keys: list[str] = []
+    for part in place:
+        if isinstance(content, Mapping) and part == content.get("kind"):
+            continue
+        keys.append(str(part))
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return keys
 
 
 def _read(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:

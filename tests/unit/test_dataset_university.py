@@ -93,7 +93,8 @@ def test_protocols_are_those_of_the_recipes_views(root):
     drone_only = {name: VIEWS[name] for name in ("satellite", "drone")}
     data = University1652.open(root, drone_only, mode="correct")
     assert data.protocols == (
-        "drone-to-satellite", "satellite-to-drone", "drone-to-satellite-160k"
+        "drone-to-satellite", "satellite-to-drone", "drone-to-satellite-160k",
+        "drone-to-satellite-multi",
     )  # fmt: skip
     assert set(data.training()) == {"drone"}
     with pytest.raises(DataError, match="no protocol 'street-to-satellite'"):

@@ -30,7 +30,9 @@ from training.export.variants import (
     part_of,
 )
 from training.model import CrossViewEncoder
-from training.recipe import MODEL_FILE, ModelRecipe
+from training.recipe import MODEL_FILE
+from training.recipe_history import FORMER
+from training.recipe_network import ModelRecipe
 
 SIDE = 32
 DEMO = Path(__file__).parents[2] / "encoders" / "demo"
@@ -83,23 +85,30 @@ def split_of(count=24, gallery=24, name="made up"):
 def onnx(tmp_path_factory):
     """A tiny network; large weights before the norm make its squares overflow float16."""
     torch.manual_seed(0)
-    recipe = ModelRecipe(
-        name="test_convnext", kwargs={}, pretrained=False, embedding_dim=32, orientation_maps=False
-    )
+    recipe = ModelRecipe.model_validate({
+        **FORMER["model"], "name": "test_convnext", "kwargs": {}, "pretrained": False,
+        "embedding_dim": 32, "orientation_maps": False,
+    })  # fmt: skip
     assert timm.is_model(recipe.name)
-    model = CrossViewEncoder(recipe).eval()
+    model = CrossViewEncoder(recipe, VIEWS).eval()
     with torch.no_grad():
-        model.projection.weight *= 300
+        model.heads["shared"].projection.weight *= 300
     path = tmp_path_factory.mktemp("model") / MODEL_FILE
     write_onnx(model, path)
     return path
+
+
+def models_of(path):
+    return {MODEL_FILE: path}
 
 
 @pytest.fixture(scope="module")
 def made(onnx):
     split = split_of()
     inputs = {"drone": split.queries.pixels[:8], "satellite": split.gallery.pixels[:8]}
-    return make_variants(onnx, VIEWS, [split], inputs, names=("fp16", "int8"), gate=0.1)
+    return make_variants(
+        {MODEL_FILE: onnx}, VIEWS, [split], inputs, names=("fp16", "int8"), gate=0.1
+    )
 
 
 def write(directory, onnx, made):
@@ -156,9 +165,11 @@ def test_variants_share_the_embedding_space_of_full_precision(artifact, tmp_path
 
 def test_recorded_recalls_are_those_of_the_written_files(artifact, onnx):
     split = split_of()
-    full = SplitEmbeddings.of(split, model_embedder(onnx))
+    full = SplitEmbeddings.of(split, model_embedder(models_of(onnx)))
     record = Encoder.load(artifact, device="cpu").manifest.variants["int8"]
-    variant = SplitEmbeddings.of(split, model_embedder(artifact / record.model_files[MODEL_FILE]))
+    variant = SplitEmbeddings.of(
+        split, model_embedder(models_of(artifact / record.model_files[MODEL_FILE]))
+    )
     assert compare(full, variant) == record.measured[0]
 
 
@@ -273,8 +284,8 @@ def test_artifacts_from_before_there_were_variants_load_and_new_ones_without_are
 
 def test_variants_are_not_made_without_anything_to_measure_on(onnx):
     with pytest.raises(DataError, match="no evaluation split"):
-        make_variants(onnx, VIEWS, [], {}, names=("fp16",))
-    assert make_variants(onnx, VIEWS, [], {}, names=()) == {}
+        make_variants({MODEL_FILE: onnx}, VIEWS, [], {}, names=("fp16",))
+    assert make_variants({MODEL_FILE: onnx}, VIEWS, [], {}, names=()) == {}
 
 
 def test_large_splits_are_measured_on_a_fixed_part_with_all_right_tiles(monkeypatch):

@@ -33,7 +33,7 @@ def write_run(run, recipe):
     models = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        models.append(CrossViewEncoder(recipe.model).eval())
+        models.append(CrossViewEncoder(recipe.model, recipe.views()).eval())
     best, last = models
     save_best(run, best.state_dict(), RunState())
     save_checkpoint(run, {"average": last.state_dict()})
@@ -56,7 +56,7 @@ def embedding_difference(artifact, model, data):
     encoder = Encoder.load(artifact, device="cpu")
     tensors = normalise(data.inputs()["drone"], encoder.view("drone"))
     with torch.inference_mode():
-        expected = torch.nn.functional.normalize(model(torch.from_numpy(tensors)), dim=-1)
+        expected = torch.nn.functional.normalize(model(torch.from_numpy(tensors), "drone"), dim=-1)
     return np.abs(encoder.encode(tensors, "drone") - expected.numpy()).max()
 
 

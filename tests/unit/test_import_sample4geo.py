@@ -118,7 +118,7 @@ def test_the_prefix_of_parallel_training_is_taken_off(tmp_path):
     torch.save(official_state(network(), prefix="module."), path)
     model = official_model(path, TINY, official_views("vigor", SIDE))
     for key, value in network().state_dict().items():
-        assert torch.equal(model.backbone.state_dict()[key], value)
+        assert torch.equal(model.backbones["shared"].state_dict()[key], value)
 
 
 def refusal(path, architecture=TINY, dataset="university", image_size=SIDE):

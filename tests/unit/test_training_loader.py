@@ -18,9 +18,10 @@ from training.datasets.image_files import select_images
 from training.embedding import image_set_embedder, torch_embedder
 from training.loop import loader as loader_module
 from training.loop.devices import build_accelerator
-from training.loop.loader import PairLoader, Task, seed_of, share_of
+from training.loop.loader import PairLoader, Task, share_of
 from training.model import CrossViewEncoder
 from training.sampling.batches import Batch
+from training.seeds import seed_of
 
 forks = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 SAMPLE4GEO = (
@@ -194,7 +195,7 @@ class Deadly(Pictures):
 def test_a_loading_process_that_dies_is_explained(monkeypatch):
     monkeypatch.setattr(embedding, "CHUNK", 2)
     pictures = Deadly(tiny().views()["drone"], 6, noise=1)
-    embed = image_set_embedder(CrossViewEncoder(tiny().model), workers=1)
+    embed = image_set_embedder(CrossViewEncoder(tiny().model, tiny().views()), workers=1)
     with pytest.raises(DataError, match="a loading process died"):
         embed(pictures)
 
@@ -223,7 +224,7 @@ def test_a_loading_process_is_out_of_reach_of_signals_to_the_group():
 @pytest.mark.parametrize(("workers", "precision"), [(0, "fp32"), (2, "fp32"), (0, "bf16")])
 def test_sets_are_embedded_in_order_whatever_reads_them(monkeypatch, workers, precision):
     monkeypatch.setattr(embedding, "CHUNK", 3)
-    model = CrossViewEncoder(tiny().model).train()
+    model = CrossViewEncoder(tiny().model, tiny().views()).train()
     pictures = table(tiny(), 8).queries
     found = image_set_embedder(model, precision=precision, workers=workers)(pictures)
     assert found.dtype == np.float32
@@ -235,7 +236,7 @@ def test_sets_are_embedded_in_order_whatever_reads_them(monkeypatch, workers, pr
 
 
 def test_no_images_give_no_embeddings_and_bad_ones_an_error():
-    embed = image_set_embedder(CrossViewEncoder(tiny().model))
+    embed = image_set_embedder(CrossViewEncoder(tiny().model, tiny().views()))
     assert embed(table(tiny(), 0).queries).shape == (0, 16)
     with pytest.raises(DataError, match="0002"):
         embed(table(tiny(), 4, unreadable={2}).queries)

@@ -75,9 +75,19 @@ def test_a_run_without_validation_offers_its_last_weights_as_the_best(tmp_path):
 
 def test_a_collapsed_run_stops_with_its_name(tmp_path):
     trainer = trainer_on(tmp_path, "runtime.collapse_after_steps=3", "optimiser.lr=1e-12")
-    trainer.learner.model.projection.weight.data.zero_()
+    trainer.learner.model.heads["shared"].projection.weight.data.zero_()
     with pytest.raises(TrainingCollapsed, match="after 3 steps"):
         trainer.train()
+
+
+def test_a_loss_that_holds_the_guide_too_is_not_taken_for_a_collapse(tmp_path):
+    trainer = trainer_on(
+        tmp_path, "runtime.collapse_after_steps=3", "schedule.epochs=1", "data.tile_px=64",
+        "model.tile_transform={kind: affine_stn, height_px: 32, width_px: 64, guide_weight: 0.7}",
+    )  # fmt: skip
+    trainer.learner.model.heads["shared"].projection.weight.data.zero_()
+    assert trainer.train()["step"] == 3
+    assert all(row["loss"] > math.log(8) for row in rows(tmp_path))
 
 
 def test_a_damaged_or_absent_checkpoint_is_named(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from training.loop.schedule import lr_share, progress_of, steps_per_epoch
-from training.loss import symmetric_info_nce
+from training.losses.info_nce import symmetric_info_nce
+from training.recipe_optimiser import CosineSchedule, LinearSchedule, StepSchedule
 
 
 def plain_info_nce(query, tile, scale, smoothing):
@@ -38,18 +39,22 @@ def test_collapsed_embeddings_cost_ln_of_the_batch():
     assert float(loss) == pytest.approx(np.log(16), abs=1e-6)
 
 
+def cosine(epochs=25, warmup=1.0, final=0.0):
+    return CosineSchedule(kind="cosine", epochs=epochs, warmup_epochs=warmup, final_lr_share=final)
+
+
 def test_rate_warms_up_and_anneals_to_the_final_share():
-    def share(step, progress, warmup=4.0, final=0.0):
-        return lr_share(step=step, progress=progress, warmup_steps=warmup, total_steps=100,
-                        final_share=final)  # fmt: skip
+    def share(step, progress, warmup=1.0, final=0.0):
+        return lr_share(cosine(warmup=warmup, final=final), step=step, progress=progress,
+                        steps_per_epoch=4)  # fmt: skip
 
     warm = [share(step, step / 100) for step in range(5)]
     np.testing.assert_allclose(warm, [0.2, 0.4, 0.6, 0.8, 1.0])
     assert share(52, 0.52) == pytest.approx(0.5)  # half of what follows the warm-up
     assert share(100, 1.0, final=0.1) == pytest.approx(0.1)
     assert share(0, 0.0, warmup=0.0) == 1.0
-    assert share(3, 0.03, warmup=29.6) == pytest.approx(4 / 30.6)
-    assert share(10, 0.9, warmup=19.0) < share(10, 0.1, warmup=19.0)  # a budget nearly used up
+    assert share(3, 0.03, warmup=29.6 / 4) == pytest.approx(4 / 30.6)
+    assert share(10, 0.9, warmup=19 / 4) < share(10, 0.1, warmup=19 / 4)  # a budget nearly used up
 
 
 def test_rate_follows_the_published_schedule_after_warm_up():
@@ -57,9 +62,27 @@ def test_rate_follows_the_published_schedule_after_warm_up():
     warmup, total = 20, 200
     for step in range(warmup, total):
         expected = 0.5 * (1 + np.cos(np.pi * (step - warmup) / (total - warmup)))
-        found = lr_share(step=step, progress=step / total, warmup_steps=warmup, total_steps=total,
-                         final_share=0.0)  # fmt: skip
+        found = lr_share(
+            cosine(epochs=10), step=step, progress=step / total, steps_per_epoch=20
+        )  # fmt: skip
         assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_rate_falls_along_a_line_or_in_steps():
+    line = LinearSchedule(kind="linear", epochs=100, warmup_epochs=0, final_lr_share=0.0)
+    steps = StepSchedule(kind="steps", epochs=120, warmup_epochs=0, at_epochs=(80, 100), factor=0.1)
+
+    def share(schedule, epoch):
+        return lr_share(
+            schedule, step=7 * epoch, progress=epoch / schedule.epochs, steps_per_epoch=7
+        )
+
+    assert [share(line, epoch) for epoch in (0, 25, 99)] == pytest.approx([1, 0.75, 0.01])
+    assert [share(steps, e) for e in (0, 79, 80, 99, 100, 119)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    constant = steps.model_copy(update={"at_epochs": ()})
+    assert share(constant, 119) == 1
 
 
 def test_an_epoch_is_its_batches_or_on_paper_its_pairs_by_the_batch():

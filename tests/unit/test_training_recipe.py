@@ -7,7 +7,9 @@ import yaml
 
 import training
 from crossfix.errors import RecipeError
+from training.model import CrossViewEncoder
 from training.recipe_file import load_recipe
+from training.recipe_history import brought_up_to_date, weights_brought_up_to_date
 from training.run_record import run_record
 
 RECIPES = Path(training.__file__).parent / "recipes"
@@ -125,3 +127,59 @@ def test_run_record_names_code_and_libraries():
     record = run_record(load_recipe(RECIPES / "tiny.yaml"))
     assert record["revision"]
     assert {"torch", "timm", "accelerate", "numpy"} <= set(record["libraries"])
+
+
+AFFINE = ("model.tile_transform={kind: affine_stn, height_px: 112, width_px: 616, "
+          "guide_weight: 0.0}")  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "overrides", "millions"), [
+    ("polar_cvusa", (), 34.96), ("stn_cvusa", (AFFINE,), 35.07), ("stn_cvusa", (), 35.89),
+    ("stn_vigor_same", (), 26.92),
+])  # fmt: skip
+def test_transformer_recipes_have_the_size_that_was_counted_in_the_original(
+    name, overrides, millions
+):
+    recipe = load_recipe(RECIPES / f"{name}.yaml", ["model.pretrained=false", *overrides])
+    model = CrossViewEncoder(recipe.model, recipe.views())
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
+    assert model.embedding_dim == 2048
+    assert recipe.loss.fraction_at(19) == 1.0
+    assert recipe.loss.fraction_at(20) == 0.1
+
+
+def test_her_recipes_hold_the_authors_settings():
+    for name in ("her_cvusa", "her_university1652"):
+        loss = load_recipe(RECIPES / f"{name}.yaml").loss
+        assert (loss.kind, loss.directions, loss.normalise) == ("her", "query_to_tile", True)
+        assert (loss.feature_scale, loss.margin_share, loss.pruned_weight) == (5.0, 0.15, 0.1)
+        assert not loss.detach_weights
+    recipe = load_recipe(RECIPES / "her_cvusa.yaml")
+    assert (recipe.optimiser.kind, recipe.optimiser.lr, recipe.optimiser.momentum) == (
+        "sgd", 5e-5, 0.9,
+    )  # fmt: skip
+    assert (recipe.schedule.kind, recipe.schedule.epochs) == ("linear", 100)
+    assert (recipe.sampling.batch_size, recipe.loss.orientation_weight) == (12, 0.5)
+
+
+def test_tiles_are_not_turned_twice():
+    with pytest.raises(RecipeError, match="tile_random_turn to false"):
+        load_recipe(RECIPES / "her_university1652.yaml", ["loss.orientation_weight=0.5"])
+
+
+def test_recipes_and_weights_of_former_runs_are_understood():
+    now = load_recipe(RECIPES / "tiny.yaml").model_dump(mode="json")
+    former = {group: dict(values) if isinstance(values, dict) else values
+              for group, values in now.items()}  # fmt: skip
+    for key in ("sharing", "shared_head", "stem_pool", "feature_level", "aggregation",
+                "embedding_norm", "tile_transform"):  # fmt: skip
+        del former["model"][key]
+    del former["loss"]["kind"], former["schedule"]["kind"]
+    del former["optimiser"]["kind"], former["optimiser"]["backbone_lr_share"]
+    assert brought_up_to_date(former) == now
+    assert brought_up_to_date(now) == now
+    state = {"backbone.stem.0.weight": 1, "projection.bias": 2, "heads.shared.norm.bias": 3}
+    assert weights_brought_up_to_date(state) == {
+        "backbones.shared.stem.0.weight": 1, "heads.shared.projection.bias": 2,
+        "heads.shared.norm.bias": 3,
+    }  # fmt: skip

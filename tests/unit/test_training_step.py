@@ -10,26 +10,35 @@ import torch
 
 from tests.step_in_processes import (
     LOCAL_PAIRS,
+    LOSSES,
+    NOW,
     build,
     embedded,
     gradients_of,
-    images,
     losses_of_a_run,
+    pair_batch,
 )
 from tests.tiny_pairs import tiny
-from training.loss import symmetric_info_nce
+from training.losses.batch import FeatureBatch
 
 ROOT = Path(__file__).resolve().parents[2]
 DROP = ("model.kwargs.drop_path_rate=0.4", "model.kwargs.drop_rate=0.3",
         "model.kwargs.ls_init_value=1.0")  # fmt: skip
 
 
-def whole_batch(step, chunks_of_view):
+def whole_batch(step, pairs, chunk=100):
     """Loss and gradients the direct way: every chunk keeps its graph, one backward."""
+    guide = step.guide_weight > 0
     photo, tile = (
-        torch.cat([step.encoder(chunk) for chunk in chunks]) for chunks in chunks_of_view
-    )
-    loss = symmetric_info_nce(photo, tile, step.temperature(), label_smoothing=0.1)
+        torch.cat([step.encoder(part, view, guide=asked) for part in images.split(chunk)])
+        for images, view, asked in (
+            (pairs.photo, pairs.view, False), (pairs.tile, "satellite", guide),
+        )
+    )  # fmt: skip
+    dim = photo.shape[1]
+    loss = step.criterion(FeatureBatch(photo, tile[:, :dim], pairs.places, pairs.turns), NOW)
+    if guide:
+        loss = loss + step.guide_weight * tile[:, dim].mean()
     loss.backward()
     return float(loss.detach()), gradients_of(step)
 
@@ -39,40 +48,41 @@ def assert_same(found, expected):
     assert found[1].keys() == expected[1].keys()
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in expected[1].values())
     for name, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+        near = 1e-5 * max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=near, msg=name)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("micro_batch", ["null", "3", "8", "100"])
-def test_chunks_give_the_loss_and_gradients_of_the_whole_batch(micro_batch):
-    step = build(tiny(f"runtime.micro_batch={micro_batch}"))
-    photo, tile = images(8)
-    found = float(step.backward(photo, tile)), gradients_of(step)
+def test_chunks_give_the_loss_and_gradients_of_the_whole_batch(micro_batch, loss):
+    recipe = tiny(f"runtime.micro_batch={micro_batch}", *LOSSES[loss])
+    step, pairs = build(recipe), pair_batch(8, tile_px=recipe.data.tile_px)
+    found = float(step.backward(pairs, NOW)), gradients_of(step)
     step.encoder.zero_grad()
-    step.temperature.zero_grad()
-    assert_same(found, whole_batch(step, [[photo], [tile]]))
+    step.criterion.zero_grad()
+    assert_same(found, whole_batch(step, pairs))
 
 
 def test_chunks_are_recomputed_with_the_same_stochastic_depth():
     step = build(tiny("runtime.micro_batch=3", *DROP))
-    photo, tile = images(8)
+    pairs = pair_batch(8)
     torch.manual_seed(7)
-    found = float(step.backward(photo, tile)), gradients_of(step)
+    found = float(step.backward(pairs, NOW)), gradients_of(step)
     step.encoder.zero_grad()
-    step.temperature.zero_grad()
+    step.criterion.zero_grad()
     torch.manual_seed(7)
-    assert_same(found, whole_batch(step, [photo.split(3), tile.split(3)]))
+    assert_same(found, whole_batch(step, pairs, 3))
     torch.manual_seed(8)
-    assert float(step.backward(photo, tile)) != found[0]
+    assert float(step.backward(pairs, NOW)) != found[0]
 
 
 def test_lower_precision_leaves_the_loss_in_full_precision():
     recipe = tiny("runtime.precision=bf16", "runtime.micro_batch=4")
     step = build(recipe)
-    photo, tile = images(8)
-    loss = step.backward(photo, tile)
+    loss = step.backward(pair_batch(8), NOW)
     assert loss.dtype == torch.float32
     assert all(gradient.dtype == torch.float32 for gradient in gradients_of(step).values())
-    exact = float(build(tiny()).backward(photo, tile))
+    exact = float(build(tiny()).backward(pair_batch(8), NOW))
     assert float(loss) != exact
     assert float(loss) == pytest.approx(exact, rel=0.05)
 
@@ -84,12 +94,12 @@ class DoublingScaler:
         return loss * 2
 
 
-def test_a_loss_scale_reaches_network_and_temperature_alike():
-    photo, tile = images(8)
+def test_a_loss_scale_reaches_network_and_criterion_alike():
+    pairs = pair_batch(8)
     plain, scaled = build(tiny("runtime.micro_batch=3")), build(tiny("runtime.micro_batch=3"))
-    loss = float(plain.backward(photo, tile))
+    loss = float(plain.backward(pairs, NOW))
     scaled.accelerator.scaler = DoublingScaler()
-    assert float(scaled.backward(photo, tile)) == pytest.approx(loss)
+    assert float(scaled.backward(pairs, NOW)) == pytest.approx(loss)
     for name, gradient in gradients_of(plain).items():
         torch.testing.assert_close(gradients_of(scaled)[name], 2 * gradient)
 
@@ -102,13 +112,22 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
         text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    step = build(tiny())
-    photo, tile = images(2 * LOCAL_PAIRS)
-    expected = float(step.backward(photo, tile)), gradients_of(step)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        for case in ("whole", "chunks"):
-            assert_same((found[case]["loss"], found[case]["gradients"]), expected)
+    expected = {}
+    for loss, changes in LOSSES.items():
+        recipe = tiny(*changes)
+        step = build(recipe)
+        value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, tile_px=recipe.data.tile_px), NOW))
+        expected[loss] = value, gradients_of(step)
+    both = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(both[0]["statistics"], both[1]["statistics"], rtol=0, atol=0)
+    assert float(both[0]["statistics"].abs().max()) > 0
+    for name, value in both[0]["criterion"].items():
+        torch.testing.assert_close(both[1]["criterion"][name], value, rtol=0, atol=0, msg=name)
+    assert float(both[1]["criterion"]["classifier.weight"].abs().max()) > 0
+    for found in both:
+        for loss, whole in expected.items():
+            for case in ("whole", "chunks"):
+                assert_same((found[loss, case]["loss"], found[loss, case]["gradients"]), whole)
         torch.testing.assert_close(found["embedded"], embedded(7), atol=1e-5, rtol=0)
         assert len(found["losses"]) == 8
         assert found["losses"] == pytest.approx(losses_of_a_run(tmp_path / "one"), abs=2e-3)

@@ -78,6 +78,15 @@ def rotate_pair(pair: Pair, turns: Tensor, *, view: ViewName) -> Pair:
     return Pair(photo, tile)
 
 
+def turn_tiles(pair: Pair, turns: Tensor) -> Pair:
+    """Turns the tiles alone, counter-clockwise by 90 degrees `turns` (N,) times."""
+    tile = pair.tile.clone()
+    for count in (1, 2, 3):
+        chosen = turns == count
+        tile[chosen] = torch.rot90(tile[chosen], count, dims=(2, 3))
+    return Pair(pair.photo, tile)
+
+
 def _fill(colour: Rgb, like: Tensor, *, rounded: bool = True) -> Tensor:
     values = torch.tensor(colour, dtype=like.dtype)
     if rounded:  # the canvas of crossfix.panorama holds whole numbers

@@ -126,6 +126,7 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "test/query_{satellite,drone,street}/<building>/",
                 "test/gallery_{satellite,drone,street}/<building>/",
                 "test/gallery_satellite_160k/<file>                   optional distractors",
+                "test/query_drone_160k/, test/query_drone_name.txt   optional, for `answer`",
             ),
             protocols=(
                 "drone-to-satellite",
@@ -133,6 +134,8 @@ CARDS: Mapping[DatasetName, DatasetCard] = MappingProxyType(
                 "street-to-satellite",
                 "satellite-to-street",
                 "drone-to-satellite-160k",
+                "drone-to-satellite-multi",
+                "street-to-satellite-multi",
             ),
         ),
     }

@@ -94,6 +94,8 @@ class EvaluationSplit:
         percent_of: the gallery size that R@1% is a percentage of (usually the gallery's own).
         query_positions, gallery_positions: for metres; both of one kind, or None.
         kinds: (Q,) names of groups reported separately, or None.
+        query_groups: where several images ask together (multi-query): Q rows of indices into
+            `queries`, whose embeddings are averaged; None where every image asks alone.
     """
 
     name: str
@@ -106,6 +108,11 @@ class EvaluationSplit:
     query_positions: Positions | None
     gallery_positions: Positions | None
     kinds: NDArray[np.str_] | None
+    query_groups: Matches | None = None
+
+    def image_of_query(self, query: int) -> int:
+        """The index of a query's (first) image in `queries`."""
+        return query if self.query_groups is None else int(self.query_groups.of(query)[0])
 
 
 @dataclass(frozen=True)

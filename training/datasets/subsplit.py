@@ -12,8 +12,9 @@ from training.datasets.subtable import Bool, new_numbers
 def subsplit(split: EvaluationSplit, *, queries: Bool, gallery: Bool) -> EvaluationSplit:
     """The queries and gallery items that are kept.
 
-    A query that loses all its positives stays, with an empty row. `percent_of` shrinks by the
-    number of gallery items that go.
+    Of images that ask together the others go on asking; a group without any goes. A query that
+    loses all its positives stays, with an empty row. `percent_of` shrinks by the number of gallery
+    items that go.
 
     Args:
         queries: (Q,), gallery: (R,) what is kept.
@@ -27,12 +28,20 @@ def subsplit(split: EvaluationSplit, *, queries: Bool, gallery: Bool) -> Evaluat
             f"no {what} of {split.name} is left to evaluate on", hint="get its images again"
         )
     asked, kept = np.flatnonzero(queries), np.flatnonzero(gallery)
+    images, groups = asked, split.query_groups
+    if groups is not None:
+        new = new_numbers(queries)
+        rows, members = groups.rows(), new[groups.columns]
+        groups = Matches.from_pairs(rows[members >= 0], members[members >= 0], count=len(groups))
+        queries = groups.counts() > 0
+        asked = np.flatnonzero(queries)
+        groups = groups.select(asked)
     semi = split.semi_positives
     places, tile_places = split.query_positions, split.gallery_positions
     return EvaluationSplit(
         name=split.name,
         protocol=split.protocol,
-        queries=select_images(split.queries, asked),
+        queries=select_images(split.queries, images),
         gallery=select_images(split.gallery, kept),
         positives=_submatches(split.positives, queries, gallery),
         semi_positives=None if semi is None else _submatches(semi, queries, gallery),
@@ -40,6 +49,7 @@ def subsplit(split: EvaluationSplit, *, queries: Bool, gallery: Bool) -> Evaluat
         query_positions=None if places is None else places.select(asked),
         gallery_positions=None if tile_places is None else tile_places.select(kept),
         kinds=None if split.kinds is None else split.kinds[asked],
+        query_groups=groups,
     )
 
 

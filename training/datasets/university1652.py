@@ -29,6 +29,8 @@ _DIRECTIONS: Mapping[str, tuple[ViewName, ViewName]] = {
     "street-to-satellite": ("ground", "satellite"),
     "satellite-to-street": ("satellite", "ground"),
     "drone-to-satellite-160k": ("drone", "satellite"),
+    "drone-to-satellite-multi": ("drone", "satellite"),
+    "street-to-satellite-multi": ("ground", "satellite"),
 }
 
 
@@ -103,6 +105,8 @@ class University1652:
     def evaluation(self, protocol: str) -> list[EvaluationSplit]:
         """One direction, every image a query of its own.
 
+        `-multi`: all images of a building ask together, by the mean of their embeddings.
+
         `drone-to-satellite-160k` adds the challenge's distractors to the gallery, where they
         and the buildings without a query compete in either mode.
 
@@ -119,24 +123,30 @@ class University1652:
             whole = len(gallery.paths)
         elif self.mode == "paper":
             gallery = _without_distractors(gallery, queries)
+        asking, groups = queries.buildings, None
+        if protocol.endswith("-multi"):
+            asking = tuple(dict.fromkeys(queries.buildings))
+            groups = _same_building(asking, queries.buildings)
         split = EvaluationSplit(
             name=f"university1652 {protocol}",
             protocol="same building" + self._gallery_note(protocol),
             queries=self._images(queries.paths, query_view),
             gallery=self._images(gallery.paths, gallery_view),
-            positives=_same_building(queries.buildings, gallery.buildings),
+            positives=_same_building(asking, gallery.buildings),
             semi_positives=None,
             percent_of=whole,
             query_positions=None,
             gallery_positions=None,
             kinds=None,
+            query_groups=groups,
         )
         return [split]
 
     def _gallery_note(self, protocol: str) -> str:
+        together = ", all photos of a building together" if protocol.endswith("-multi") else ""
         if self.mode == "paper" and not protocol.endswith("-160k"):
-            return ", buildings without a query left out"
-        return ""
+            return f"{together}, buildings without a query left out"
+        return together
 
     def _one_tile_each(self, buildings: Sequence[str]) -> list[str]:
         found = []

@@ -110,9 +110,10 @@ class Scan:
         if not (queries or gallery):
             return split
         kept = readable_split(split, queries, gallery)
-        lost = (kept.positives.counts() == 0).sum() - (
-            np.delete(split.positives.counts(), queries) == 0
-        ).sum()
+        before = split.positives.counts()
+        if split.query_groups is None:
+            before = np.delete(before, queries)
+        lost = (kept.positives.counts() == 0).sum() - (before == 0).sum()
         LOGGER.warning(
             "%s: left out %d unreadable queries and %d unreadable gallery images; %d queries have "
             "lost every right one and count as misses",

@@ -70,7 +70,8 @@ def _panels(result: SplitResult, query: int) -> Iterator[_Panel]:
     semi = set() if split.semi_positives is None else set(split.semi_positives.of(query).tolist())
     rank = int(ranking.ranks[query]) + 1
     head = f"query, right tile ranked {rank}" if right else "query, no tile is right"
-    yield _Panel(split.queries.read(query), BLACK, (head, split.queries.name(query)))
+    image = split.image_of_query(query)
+    yield _Panel(split.queries.read(image), BLACK, (head, split.queries.name(image)))
     best = ranking.top_indices[query, :SHOWN_TILES].tolist()
     for place, tile in enumerate(best, start=1):
         frame = RIGHT if tile in right else SEMI if tile in semi else WRONG

@@ -97,6 +97,18 @@ def embed_once(embed: EmbedImages) -> EmbedImages:
     return remembered
 
 
+def query_embeddings(split: EvaluationSplit, embed: EmbedImages) -> Float32:
+    """(Q, D) of what asks: every image, or the mean of each group, brought to unit length."""
+    found, groups = embed(split.queries), split.query_groups
+    if groups is None:
+        return found
+    sums = np.zeros((len(groups), found.shape[1]))
+    np.add.at(sums, groups.rows(), found[groups.columns])
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    mean: Float32 = (sums / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return mean
+
+
 def evaluate_split(
     split: EvaluationSplit, embed: EmbedImages, *, mode: Mode = "correct",
     cutoff: PercentRule | None = None, top: int = 5, estimator: PositionEstimator | None = None,
@@ -114,7 +126,7 @@ def evaluate_split(
     """
     try:
         ranking = rank_queries(
-            embed(split.queries), embed(split.gallery), split.positives,
+            query_embeddings(split, embed), embed(split.gallery), split.positives,
             semi_positives=split.semi_positives, ties=TIES[mode],
             top=max(top, CANDIDATES if estimator else 1),
         )  # fmt: skip

@@ -16,12 +16,13 @@ from training.embedding import image_set_embedder, torch_embedder
 from training.evaluation.calibrate import calibrate
 from training.evaluation.report import evaluate_splits, result_rows
 from training.export.data import ExportData, Golden
-from training.export.onnx_graph import OPSET, check_onnx, write_onnx
+from training.export.onnx_graph import OPSET, check_onnx, write_models
 from training.export.variants import RECALL_GATE, make_variants
 from training.loop.checkpoint import load_run, load_run_record
 from training.loop.devices import choose_device
 from training.model import CrossViewEncoder
-from training.recipe import MODEL_FILE, Recipe
+from training.recipe import Recipe
+from training.recipe_network import ModelRecipe
 
 LOGGER = logging.getLogger(__name__)
 
@@ -48,21 +49,25 @@ def export_run(
     """
     recipe, model = load_run(run, weights=weights)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = Path(folder) / MODEL_FILE
-        write_onnx(model, onnx, side_px=recipe.model.kwargs.get("img_size"))
+        models = write_models(
+            model, Path(folder), recipe.views(), fixed="img_size" in recipe.model.kwargs
+        )
         inputs = data.inputs()
-        worst = check_onnx(model, onnx, recipe.views(), inputs)
+        worst = check_onnx(model, models, recipe.views(), inputs)
         LOGGER.info("torch and ONNX Runtime agree: smallest cosine %.7f", worst)
-        _refuse_too_large([onnx], data.golden, max_bytes)
+        _refuse_too_large(list(models.values()), data.golden, max_bytes)
         made = make_variants(
-            onnx, recipe.views(), data.gate_splits, inputs, names=variants, gate=gate
-        )  # fmt: skip
-        files = [onnx, *(file for outcome in made.values() for file in outcome.models.values())]
+            models, recipe.views(), data.gate_splits, inputs, names=variants, gate=gate
+        )
+        files = [
+            *models.values(),
+            *(file for outcome in made.values() for file in outcome.models.values()),
+        ]
         _refuse_too_large(files, data.golden, max_bytes)
         calibration = _calibrate(data, recipe, model)
         rows = measure(data, run, recipe, model, calibration)
         return write_encoder(
-            out, _describe(run, recipe, model, data, rows), models={MODEL_FILE: onnx},
+            out, _describe(run, recipe, model, data, rows), models=models,
             views=recipe.views(), calibration=calibration, golden_images=data.golden,
             variants=made,
         )  # fmt: skip
@@ -114,7 +119,7 @@ def _describe(
     record = load_run_record(run)
     return EncoderDescription(
         name=recipe.name,
-        architecture=f"{recipe.model.name} {recipe.model.kwargs}",
+        architecture=architecture_of(recipe.model),
         embedding_dim=model.embedding_dim,
         opset=OPSET,
         licence_weights=_licence_of_weights(recipe, data),
@@ -123,6 +128,18 @@ def _describe(
         revision=record["revision"],
         evaluation=rows,
     )
+
+
+def architecture_of(model: ModelRecipe) -> str:
+    """The network in a line: what every encoder has, then what is not the plain way."""
+    parts = [f"{model.name} {model.kwargs}"]
+    if model.sharing != "all":
+        parts.append(f"weights shared by {model.sharing.replace('_', ' and ')}")
+    if model.aggregation.kind != "network":
+        parts.append(f"{model.aggregation.kind} aggregation")
+    if model.tile_transform.kind != "none":
+        parts.append(f"{model.tile_transform.kind} of tiles")
+    return ", ".join(parts)
 
 
 def _licence_of_weights(recipe: Recipe, data: ExportData) -> str:

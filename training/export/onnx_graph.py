@@ -1,4 +1,4 @@
-"""The torch model as one ONNX file for all views, checked number by number."""
+"""The torch model as ONNX, one file per set of weights, checked number by number."""
 
 import contextlib
 import io
@@ -28,20 +28,60 @@ BATCH_SIZES = (1, 3, 8)
 EXAMPLE_PX = 96
 
 
-def write_onnx(model: CrossViewEncoder, path: Path, *, side_px: int | None = None) -> None:
-    """Exports with dynamic batch, height and width; weights inside the one file.
+def write_models(
+    model: CrossViewEncoder, folder: Path, specs: Mapping[ViewName, ViewSpec], *,
+    fixed: bool = False,
+) -> dict[str, Path]:  # fmt: skip
+    """Exports every model file that the views name, each with its views' weights.
 
     Args:
-        side_px: for networks bound to one square size (vision transformers); only the batch is
-            dynamic then.
+        fixed: for networks bound to one size (vision transformers).
+
+    Returns:
+        File name -> path, in the views' order.
 
     Raises:
         PublishError: torch cannot export the network.
     """
-    exported = ExportedEncoder(model).eval()
+    found: dict[str, Path] = {}
+    for view, spec in specs.items():
+        if spec.model_file in found:
+            continue
+        found[spec.model_file] = folder / spec.model_file
+        sizes = {
+            (one.height_px, one.width_px)
+            for one in specs.values()
+            if one.model_file == spec.model_file
+        }
+        one_size = sizes.pop() if len(sizes) == 1 and (fixed or _is_bound(model, view)) else None
+        write_onnx(model, found[spec.model_file], view=view, size=one_size)
+    return found
+
+
+def _is_bound(model: CrossViewEncoder, view: ViewName) -> bool:
+    """Whether weights or grids depend on the size of a view's images."""
+    recipe = model.recipe
+    return recipe.aggregation.kind == "safa" or (
+        view == "satellite" and recipe.tile_transform.kind != "none"
+    )
+
+
+def write_onnx(
+    model: CrossViewEncoder, path: Path, *, view: ViewName = "satellite",
+    size: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
+    """Exports a view's way with dynamic batch, height and width; weights inside the one file.
+
+    Args:
+        size: (height, width) in pixels where it must not change; only the batch is dynamic then.
+
+    Raises:
+        PublishError: torch cannot export the network.
+    """
+    exported = ExportedEncoder(model, view).eval()
     dynamic = torch.export.Dim.DYNAMIC
-    example = torch.zeros(2, 3, side_px or EXAMPLE_PX, side_px or EXAMPLE_PX)
-    sides = {} if side_px else {2: dynamic, 3: dynamic}
+    example = torch.zeros(2, 3, *(size or (EXAMPLE_PX, EXAMPLE_PX)))
+    sides = {} if size else {2: dynamic, 3: dynamic}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # The exporter warns about its own internals; what matters is compared afterwards.
         warnings.simplefilter("ignore")
@@ -69,12 +109,13 @@ def _forget_origins(path: Path) -> None:
 
 
 def check_onnx(
-    model: CrossViewEncoder, path: Path, specs: Mapping[ViewName, ViewSpec],
+    model: CrossViewEncoder, files: Mapping[str, Path], specs: Mapping[ViewName, ViewSpec],
     real: Mapping[ViewName, UInt8], *, batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> float:  # fmt: skip
     """Compares torch and ONNX Runtime on random and real images of every view's shape.
 
     Args:
+        files: of `write_models`.
         real: (N, h, w, 3) uint8 images per view.
         batch_sizes: of the random images.
 
@@ -84,9 +125,11 @@ def check_onnx(
     Raises:
         PublishError: an output is not finite, not unit-norm, or differs.
     """
-    session = open_session(path, Device("cpu"), threads=1)
-    exported, worst = ExportedEncoder(model).eval(), 1.0
+    worst, sessions = 1.0, {
+        name: open_session(path, Device("cpu"), threads=1) for name, path in files.items()
+    }  # fmt: skip
     for view, spec in specs.items():
+        exported, session = ExportedEncoder(model, view).eval(), sessions[spec.model_file]
         for images in _inputs(spec, real.get(view), batch_sizes):
             with torch.inference_mode():
                 expected = exported(torch.from_numpy(images)).numpy()

@@ -1,7 +1,7 @@
 """An ONNX model in half precision, or with whole-number weights and activations."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,90 @@ from crossfix.errors import PublishError
 Float32 = NDArray[np.float32]
 
 QUANTISED_OPERATORS = ("MatMul", "Gemm", "Conv")
-NORM_OPERATOR = "ReduceL2"
+NORM_OPERATOR, SAMPLING_OPERATOR, CAST_OPERATOR = "ReduceL2", "GridSample", "Cast"
 
 
 def write_fp16(source: Path, target: Path) -> None:
     """Weights and arithmetic in float16; input, output and the final unit norm in float32.
 
     The squares that the norm sums may exceed float16, and its guard against zero is below it.
+    Tile transforms stay in float32 throughout, from the input to the sampled image: half-precision
+    coordinates would be off by pixels.
 
     Raises:
         PublishError: the model does not end in a norm as ours do.
     """
     model = onnx.load(source)
     norm = _cut_off_norm(model)
+    precise = _up_to_sampling(model.graph)
+    inner = [node for node in model.graph.node if node.name in precise]
+    shared = _read_by_others(model.graph, inner)
+    model.graph.initializer.extend(_own_weights(inner, shared, prefix="sampling"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about each weight too small for float16; recall decides
-        half = convert_float_to_float16(model, keep_io_types=True)
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(precise))
     graph = half.graph
     # A tensor that two float32 nodes read is cast twice under one name by the converter.
     once = {tuple(node.output): node for node in reversed(graph.node)}
-    _replace(graph.node, [*reversed(once.values()), *norm.node])
+    _replace(graph.node, [*reversed(once.values())])
+    _skip_casts(graph, precise)
+    graph.node.extend(norm.node)
     graph.initializer.extend(norm.initializer)
     del graph.output[:]
     graph.output.extend(norm.output)
     onnx.save(half, target)
+
+
+def _up_to_sampling(graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes that sample images at coordinates, and of all they depend on."""
+    wanted = {name for node in graph.node if node.op_type == SAMPLING_OPERATOR
+              for name in node.output}  # fmt: skip
+    found = set()
+    for node in reversed(graph.node):  # in topological order, as ONNX demands
+        if wanted & set(node.output):
+            found.add(node.name)
+            wanted |= set(node.input)
+    return found
+
+
+def _skip_casts(graph: onnx.GraphProto, precise: Collection[str]) -> None:
+    """Lets the float32 nodes read what was float32 before it was cast to float16 and back.
+
+    The converter casts whatever passes from one of them to the next, and the graph's input.
+    """
+    made_by = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.name in precise:
+            for i, name in enumerate(node.input):
+                node.input[i] = _before_casts(name, made_by, precise)
+    for _ in range(2):  # a cast back, then the cast that only it has read
+        used = {name for node in graph.node for name in node.input}
+        used |= {one.name for one in graph.output}
+        _replace(graph.node, [
+            node for node in graph.node
+            if node.op_type != CAST_OPERATOR or used & set(node.output)
+        ])  # fmt: skip
+
+
+def _before_casts(
+    name: str, made_by: Mapping[str, onnx.NodeProto], precise: Collection[str]
+) -> str:
+    found = name
+    for _ in range(2):
+        node = made_by.get(found)
+        if node is None or node.op_type != CAST_OPERATOR or node.name in precise:
+            return name
+        found = node.input[0]
+    return found
+
+
+def _read_by_others(
+    graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]
+) -> list[onnx.TensorProto]:
+    """The weights that other nodes than these read, too; the converter would round them."""
+    own = {node.name for node in nodes}
+    read = {name for node in graph.node if node.name not in own for name in node.input}
+    return [one for one in graph.initializer if one.name in read]
 
 
 def _cut_off_norm(model: onnx.ModelProto) -> onnx.GraphProto:
@@ -65,8 +125,9 @@ def _cut_off_norm(model: onnx.ModelProto) -> onnx.GraphProto:
     types = {one.name: one for one in onnx.shape_inference.infer_shapes(model).graph.value_info}
     between = sorted({name for node in tail for name in node.input} & made)
     norm = onnx.GraphProto(
-        node=tail, initializer=_own_weights(tail, graph.initializer), output=graph.output
-    )
+        node=tail, initializer=_own_weights(tail, graph.initializer, prefix="norm"),
+        output=graph.output,
+    )  # fmt: skip
     _replace(graph.node, body)
     _replace(graph.output, [types[name] for name in between])
     del graph.value_info[:]  # they tell the types of before
@@ -74,7 +135,7 @@ def _cut_off_norm(model: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def _own_weights(
-    nodes: Sequence[onnx.NodeProto], weights: Sequence[onnx.TensorProto]
+    nodes: Sequence[onnx.NodeProto], weights: Sequence[onnx.TensorProto], *, prefix: str
 ) -> list[onnx.TensorProto]:
     """Copies of the weights that the nodes read, under new names, which the nodes then use."""
     by_name, own = {one.name: one for one in weights}, {}
@@ -83,7 +144,7 @@ def _own_weights(
             if name in by_name:
                 own[name] = onnx.TensorProto()
                 own[name].CopyFrom(by_name[name])
-                node.input[i] = own[name].name = f"norm_{name}"
+                node.input[i] = own[name].name = f"{prefix}_{name}"
     return list(own.values())
 
 
@@ -98,6 +159,7 @@ def write_int8(source: Path, target: Path, inputs: Sequence[Float32]) -> None:
 
     Weights have one scale per output channel and 7 bits: processors without VNNI add pairs of
     8-bit products in 16 bits, which 8-bit weights would overflow; so all compute the same.
+    What leads to the coordinates that images are sampled at stays as it is.
 
     Args:
         inputs: normalised batches (N, 3, h, w), of one or several sizes.
@@ -109,6 +171,7 @@ def write_int8(source: Path, target: Path, inputs: Sequence[Float32]) -> None:
         op_types_to_quantize=list(QUANTISED_OPERATORS), per_channel=True, reduce_range=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
+        nodes_to_exclude=sorted(_up_to_sampling(onnx.load(prepared).graph)),
     )  # fmt: skip
     prepared.unlink()
 

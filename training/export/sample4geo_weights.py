@@ -22,10 +22,12 @@ from crossfix.images import UInt8, decode
 from crossfix.manifest import sha256_file
 from crossfix.preprocess import fit_pixels
 from crossfix.view import ViewName, ViewSpec
-from training.export.onnx_graph import OPSET, check_onnx, write_onnx
+from training.export.onnx_graph import OPSET, check_onnx, write_models
 from training.export.procedural import procedural_golden
 from training.model import CrossViewEncoder
-from training.recipe import MODEL_FILE, ModelRecipe
+from training.recipe import MODEL_FILE
+from training.recipe_history import FORMER
+from training.recipe_network import ModelRecipe
 from training.run_record import git_revision
 
 LOGGER = logging.getLogger(__name__)
@@ -63,15 +65,14 @@ def import_official(
     model = official_model(weights, architecture, views)
     golden = procedural_golden(views)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = Path(folder) / MODEL_FILE
-        write_onnx(model, onnx, side_px=image_size if _is_of_fixed_size(architecture) else None)
+        models = write_models(model, Path(folder), views, fixed=_is_of_fixed_size(architecture))
         inputs = {view: _inputs(golden, spec) for view, spec in views.items()}
-        worst = check_onnx(model, onnx, views, inputs, batch_sizes=CHECKED_BATCHES)
+        worst = check_onnx(model, models, views, inputs, batch_sizes=CHECKED_BATCHES)
         LOGGER.info("torch and ONNX Runtime agree: smallest cosine %.7f", worst)
         return write_encoder(
             out,
             _describe(weights, dataset, architecture, model.embedding_dim),
-            models={MODEL_FILE: onnx},
+            models=models,
             views=views,
             calibration={},
             golden_images=golden,
@@ -119,9 +120,10 @@ def official_model(
     """
     state = network_state(weights)
     model = _untrained(architecture, views)
-    expected = model.backbone.state_dict()
+    backbone = model.backbones[model.recipe.backbone_of("satellite")]
+    expected = backbone.state_dict()
     _refuse_strangers(weights, architecture, expected, state)
-    model.backbone.load_state_dict(state, strict=True)
+    backbone.load_state_dict(state, strict=True)
     return model.eval()
 
 
@@ -169,13 +171,13 @@ def _untrained(architecture: str, views: Mapping[ViewName, ViewSpec]) -> CrossVi
             f"{architecture} takes square images of one size, which panoramas are not",
             hint="vision transformers serve --dataset university only",
         )
-    recipe = ModelRecipe(
-        name=architecture, kwargs={"img_size": side} if fixed else {}, pretrained=False,
-        embedding_dim=None, orientation_maps=False,
-    )  # fmt: skip
+    recipe = ModelRecipe.model_validate({
+        **FORMER["model"], "name": architecture, "kwargs": {"img_size": side} if fixed else {},
+        "pretrained": False, "embedding_dim": None, "orientation_maps": False,
+    })  # fmt: skip
     if not timm.is_model(architecture):
         raise DataError(f"timm has no architecture {architecture!r}", hint="see timm.list_models()")
-    return CrossViewEncoder(recipe)
+    return CrossViewEncoder(recipe, views)
 
 
 def _is_of_fixed_size(architecture: str) -> bool:

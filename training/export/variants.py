@@ -22,7 +22,7 @@ from crossfix.view import ViewName, ViewSpec
 from training.datasets.image_files import select_images
 from training.datasets.split import EvaluationSplit, ImageSet, Int64
 from training.embedding import EmbedImages
-from training.evaluation.report import embed_once
+from training.evaluation.report import embed_once, query_embeddings
 from training.export.precision import write_fp16, write_int8
 
 LOGGER = logging.getLogger(__name__)
@@ -45,17 +45,18 @@ class SplitEmbeddings:
     @classmethod
     def of(cls, split: EvaluationSplit, embed: EmbedImages) -> "SplitEmbeddings":
         """Embeds a split."""
-        return cls(split, embed(split.queries), embed(split.gallery))
+        return cls(split, query_embeddings(split, embed), embed(split.gallery))
 
 
 def make_variants(
-    onnx: Path, views: Mapping[ViewName, ViewSpec], splits: Sequence[EvaluationSplit],
-    inputs: Mapping[ViewName, UInt8], *, names: Sequence[VariantName], gate: float = RECALL_GATE,
+    models: Mapping[str, Path], views: Mapping[ViewName, ViewSpec],
+    splits: Sequence[EvaluationSplit], inputs: Mapping[ViewName, UInt8], *,
+    names: Sequence[VariantName], gate: float = RECALL_GATE,
 ) -> dict[VariantName, VariantOutcome]:  # fmt: skip
     """Makes each variant beside the model, and measures whether it may be used.
 
     Args:
-        onnx: the full-precision model; variants are written into its folder.
+        models: the full-precision files by name; variants are written beside them.
         splits: never trained on; larger ones are measured on a fixed random part.
         inputs: (N, h, w, 3) uint8 images per view that int8 is scaled by.
         gate: the largest loss of recall at 1 or 10, 0..1.
@@ -71,18 +72,31 @@ def make_variants(
             hint="name data to evaluate on, or leave --variants out",
         )
     parts = [part_of(split) for split in splits if len(split.queries) and len(split.gallery)]
-    full = _embed_all(onnx, parts)
-    batches = [normalise(images, views[view]) for view, images in inputs.items() if len(images)]
+    full = _embed_all(models, parts)
     found: dict[VariantName, VariantOutcome] = {}
     for name in dict.fromkeys(names):
-        target = onnx.with_name(f"{onnx.stem}.{name}.onnx")
-        if name == "fp16":
-            write_fp16(onnx, target)
-        else:
-            write_int8(onnx, target, batches)
-        found[name] = judge(full, _embed_all(target, parts), {onnx.name: target}, gate=gate)
+        targets = {file: _write(path, name, views, inputs) for file, path in models.items()}
+        found[name] = judge(full, _embed_all(targets, parts), targets, gate=gate)
         LOGGER.info("variant %s: %s", name, found[name].reason)
     return found
+
+
+def _write(
+    onnx: Path, name: VariantName, views: Mapping[ViewName, ViewSpec],
+    inputs: Mapping[ViewName, UInt8],
+) -> Path:  # fmt: skip
+    """A variant of one file; int8 is scaled by images of the views it serves."""
+    target = onnx.with_name(f"{onnx.stem}.{name}.onnx")
+    if name == "fp16":
+        write_fp16(onnx, target)
+        return target
+    own = [
+        normalise(images, views[view])
+        for view, images in inputs.items()
+        if len(images) and views[view].model_file == onnx.name
+    ]
+    write_int8(onnx, target, own)
+    return target
 
 
 def judge(
@@ -136,7 +150,8 @@ def part_of(split: EvaluationSplit) -> EvaluationSplit:
 
     The positions and kinds of the part are left out: recall needs none.
     """
-    if len(split.queries) <= MAX_QUERIES and len(split.gallery) <= MAX_GALLERY:
+    small = len(split.queries) <= MAX_QUERIES and len(split.gallery) <= MAX_GALLERY
+    if small or split.query_groups is not None:  # groups are of one split and stay whole
         return split
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(split.queries))[:MAX_QUERIES])
@@ -159,17 +174,25 @@ def _gallery_of(needed: Int64, count: int, rng: np.random.Generator) -> Int64:
     return np.sort(np.concatenate([needed, fill])).astype(np.int64)
 
 
-def _embed_all(model: Path, splits: Sequence[EvaluationSplit]) -> list[SplitEmbeddings]:
-    embed = embed_once(model_embedder(model))
+def _embed_all(
+    models: Mapping[str, Path], splits: Sequence[EvaluationSplit]
+) -> list[SplitEmbeddings]:
+    embed = embed_once(model_embedder(models))
     return [SplitEmbeddings.of(split, embed) for split in splits]
 
 
-def model_embedder(model: Path) -> EmbedImages:
-    """An embedding function of an ONNX file, for sets of images; on a GPU if there is one."""
-    session = open_session(model, Device("auto"), threads=0)
+def model_embedder(models: Mapping[str, Path]) -> EmbedImages:
+    """An embedding function of ONNX files, for sets of images; on a GPU if there is one.
+
+    Args:
+        models: by the names that views have for them.
+    """
+    sessions = {
+        name: open_session(path, Device("auto"), threads=0) for name, path in models.items()
+    }
 
     def embed(images: ImageSet) -> Float32:
-        parts = []
+        parts, session = [], sessions[images.spec.model_file]
         for start in range(0, len(images), BATCH):
             rows = range(start, min(start + BATCH, len(images)))
             tensors = normalise(np.stack([images.read(i) for i in rows]), images.spec)

@@ -16,6 +16,7 @@ from crossfix.manifest import fsync_directory, fsync_file, write_json_atomic
 from training.model import CrossViewEncoder
 from training.recipe import Recipe
 from training.recipe_file import recipe_of
+from training.recipe_history import brought_up_to_date, weights_brought_up_to_date
 from training.run_record import run_record
 
 LOGGER = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ def load_run_recipe(run: Path) -> Recipe:
     Raises:
         DataError: no run there.
     """
-    return recipe_of(load_run_record(run)["recipe"], source=str(run / RECIPE_FILE))
+    recorded = brought_up_to_date(load_run_record(run)["recipe"])
+    return recipe_of(recorded, source=str(run / RECIPE_FILE))
 
 
 def load_run(run: Path, *, weights: Weights = "best") -> tuple[Recipe, CrossViewEncoder]:
@@ -172,14 +174,14 @@ def load_run(run: Path, *, weights: Weights = "best") -> tuple[Recipe, CrossView
     """
     recipe = load_run_recipe(run)
     torch.manual_seed(recipe.runtime.seed)
-    model = CrossViewEncoder(recipe.model.model_copy(update={"pretrained": False}))
+    model = CrossViewEncoder(recipe.model.model_copy(update={"pretrained": False}), recipe.views())
     if weights != "random":
         path = run / BEST_FILE
         if weights == "last" or not path.exists():
             path = run / CHECKPOINT_FILE
         content = _read(path)
         try:
-            model.load_state_dict(content["average"], strict=True)
+            model.load_state_dict(weights_brought_up_to_date(content["average"]), strict=True)
         except (KeyError, RuntimeError) as problem:
             raise DataError(
                 f"{path} is of another model than {run / RECIPE_FILE}", hint="train again"

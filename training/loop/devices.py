@@ -3,7 +3,7 @@
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, GradScalerKwargs
+from accelerate.utils import GradScalerKwargs
 
 from crossfix.errors import DeviceUnavailable, RecipeError
 from training.recipe import Recipe, RuntimeRecipe
@@ -43,10 +43,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=_WORDS[runtime.precision],
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),  # two forwards per step
-            GradScalerKwargs(init_scale=FIRST_LOSS_SCALE),
-        ],
+        kwargs_handlers=[GradScalerKwargs(init_scale=FIRST_LOSS_SCALE)],
     )
     if recipe.sampling.batch_size % accelerator.num_processes:
         raise RecipeError(

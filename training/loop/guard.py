@@ -13,13 +13,14 @@ from crossfix.errors import CrossfixError
 
 LOGGER = logging.getLogger(__name__)
 
-COLLAPSED_SHARE = 0.98
+COLLAPSED_WITHIN = 0.02  # of the loss of equal features
+COLLAPSED_MOST = 0.9  # of the last losses
 REPEATED_WITHIN_S = 2.0  # launchers pass on to their processes what the terminal sent to all
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class TrainingCollapsed(CrossfixError):
-    """All embeddings are alike, the loss stays at ln(batch); or the loss is no number."""
+    """The loss is that of embeddings which are all alike, or no number."""
 
     code: ClassVar[str] = "training_collapsed"
 
@@ -30,16 +31,35 @@ class TrainingStopped(CrossfixError):
     code: ClassVar[str] = "training_stopped"
 
 
-def check_collapse(losses: Sequence[float], *, step: int, batch_size: int) -> None:
-    """Looks whether the loss has left that of guessing among `batch_size`.
+def check_collapse(
+    losses: Sequence[float], *, step: int, collapsed_loss: float | None, nothing_is_worse: bool
+) -> None:
+    """Looks whether the loss has left that of features which are all alike.
+
+    Triplet losses of a healthy run may be higher than that, and pass it on their way down: only a
+    run whose last losses nearly all lie at it has collapsed.
+
+    Args:
+        losses: of the last steps.
+        collapsed_loss: that loss; None where it is not known, and nothing is checked.
+        nothing_is_worse: a mean above it has not left it either.
 
     Raises:
         TrainingCollapsed: it has not.
     """
+    if collapsed_loss is None:
+        return
     mean = sum(losses) / len(losses) if losses else math.nan
-    if not mean < COLLAPSED_SHARE * math.log(batch_size):
+    near = COLLAPSED_WITHIN * abs(collapsed_loss)
+    if nothing_is_worse:
+        stuck = not mean < collapsed_loss - near
+    else:
+        at_it = sum(abs(loss - collapsed_loss) <= near for loss in losses)
+        stuck = at_it >= COLLAPSED_MOST * len(losses)
+    if stuck:
         raise TrainingCollapsed(
-            f"after {step} steps the loss is {mean:.3f}, that of guessing",
+            f"after {step} steps the loss is {mean:.3f}, and embeddings that are all alike have "
+            f"{collapsed_loss:.3f}",
             hint="lower optimiser.lr, raise schedule.warmup_epochs or use a larger batch",
         )
 

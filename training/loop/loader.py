@@ -19,11 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from crossfix.errors import CrossfixError, DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
-from training.augmentation.batched import Pair, augment_pair, normalise_batch
+from training.augmentation.batched import Pair, augment_pair, normalise_batch, turn_tiles
 from training.augmentation.sample4geo import augment_sample, read_image
 from training.datasets.split import Int64, PairTable
+from training.loop.pair_batch import PairBatch
 from training.recipe import AugmentationRecipe, BatchedAugmentation, Mode, Recipe
+from training.recipe_losses import turns_tiles
 from training.sampling.batches import Batch
+from training.seeds import seed_of
 
 Loaded = TypeVar("Loaded")
 
@@ -136,7 +139,7 @@ class PairLoader:
             worker_init_fn=leave_the_group,
         )
 
-    def batches(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Pair]]:
+    def batches(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, PairBatch]]:
         """The tasks' pairs, augmented and normalised, on the device.
 
         Raises:
@@ -161,17 +164,23 @@ class PairLoader:
         """Ends the loading processes and waits for them; they start again when needed."""
         self._loader._iterator = None  # what keeps them is all that can end them
 
-    def _finish(self, task: Task, loaded: LoadedPair) -> Pair:
+    def _finish(self, task: Task, loaded: LoadedPair) -> PairBatch:
+        places = torch.from_numpy(self.tables[task.view].reference[task.pairs])
         with torch.no_grad(), self.device:  # what the augmentation creates lies there as well
-            return self._normalised(self._augmented(task, loaded))
+            seed = seed_of(self.recipe.runtime.seed, task.step, self._rank)
+            generator = torch.Generator(self.device).manual_seed(seed)
+            pair, turns = self._augmented(task, loaded, generator), None
+            if turns_tiles(self.recipe.loss):
+                turns = torch.randint(0, 4, (len(pair.tile),), generator=generator)
+                pair = turn_tiles(pair, turns)
+            pair = self._normalised(pair)
+            return PairBatch(task.view, pair.photo, pair.tile, places.to(self.device), turns)
 
-    def _augmented(self, task: Task, loaded: LoadedPair) -> Pair:
+    def _augmented(self, task: Task, loaded: LoadedPair, generator: torch.Generator) -> Pair:
         pair = Pair(*(to_float(images, self.device) for images in loaded))
         wanted = self.recipe.augmentation
         if not isinstance(wanted, BatchedAugmentation):
             return pair
-        seed = seed_of(self.recipe.runtime.seed, task.step, self._rank)
-        generator = torch.Generator(self.device).manual_seed(seed)
         mean = self.recipe.data.mean
         return augment_pair(pair, wanted, view=task.view, mean=mean, generator=generator)
 
@@ -188,11 +197,6 @@ class PairLoader:
 def to_float(images: Tensor, device: torch.device) -> Tensor:
     """(N, h, w, 3) uint8 to (N, 3, h, w) float32 in 0..1 on the device."""
     return images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-
-
-def seed_of(*counters: int) -> int:
-    """One well mixed number, 0..2^63, of a seed and counters."""
-    return int(np.random.SeedSequence(counters).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def unchanged(value: Loaded) -> Loaded:

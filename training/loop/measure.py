@@ -12,17 +12,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from crossfix.errors import DataError
 from crossfix.view import ViewName
-from training.augmentation.batched import Pair
 from training.datasets.split import PairTable
 from training.loop.devices import build_accelerator
 from training.loop.learner import Learner
 from training.loop.loader import PairLoader, Task
-from training.loss import symmetric_info_nce
-from training.model import CrossViewEncoder, Temperature
+from training.loop.pair_batch import PairBatch
+from training.losses.batch import FeatureBatch, When
+from training.losses.build import build_criterion
+from training.losses.places import places_of
+from training.model import CrossViewEncoder
 from training.recipe import Recipe
 
 Tables = Mapping[ViewName, PairTable]
-Step = Callable[[Pair, int], object]
+Step = Callable[[PairBatch, int], object]
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,12 @@ class Speed:
 
 def measure_loop(recipe: Recipe, tables: Tables, *, warmup: int, steps: int) -> Speed:
     """The loop as training runs it, in one process."""
-    learner = Learner(recipe)
+    learner = Learner(recipe, places=places_of(recipe, tables))
     learner.model.train()
     loader = PairLoader(tables, recipe, learner.accelerator)
 
-    def step(pair: Pair, number: int) -> object:
-        return learner.take_step(pair, lr=recipe.optimiser.lr, number=number)
+    def step(pairs: PairBatch, number: int) -> object:
+        return learner.take_step(pairs, lr=recipe.optimiser.lr, when=When(number, 0))
 
     return _measure(loader, step, recipe, warmup=warmup, steps=steps)
 
@@ -57,17 +59,18 @@ def measure_plain_loop(recipe: Recipe, tables: Tables, *, warmup: int, steps: in
     })})  # fmt: skip
     accelerator = build_accelerator(plain)
     torch.manual_seed(recipe.runtime.seed)
-    model = CrossViewEncoder(recipe.model).to(accelerator.device).train()
-    temperature = Temperature(recipe.loss).to(accelerator.device)
-    adamw = torch.optim.AdamW([*model.parameters(), *temperature.parameters()], recipe.optimiser.lr)
+    model = CrossViewEncoder(recipe.model, recipe.views()).to(accelerator.device).train()
+    criterion = build_criterion(
+        recipe.loss, embedding_dim=model.embedding_dim, places=places_of(recipe, tables),
+        seed=recipe.runtime.seed,
+    ).to(accelerator.device)  # fmt: skip
+    adamw = torch.optim.AdamW([*model.parameters(), *criterion.parameters()], recipe.optimiser.lr)
 
-    def step(pair: Pair, _: int) -> object:
-        loss = symmetric_info_nce(
-            model(pair.photo), model(pair.tile), temperature(),
-            label_smoothing=recipe.loss.label_smoothing,
-        )  # fmt: skip
+    def step(pairs: PairBatch, number: int) -> object:
+        features = model(pairs.photo, pairs.view), model(pairs.tile, "satellite")
+        loss = criterion(FeatureBatch(*features, pairs.places, pairs.turns), When(number, 0))
         adamw.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adamw.step()
         return loss.item()
 
@@ -87,11 +90,11 @@ def flops_per_step(recipe: Recipe, tables: Tables) -> int:
     Counted by torch's own counter (matrix products and convolutions), without recomputation.
     """
     accelerator = build_accelerator(recipe)
-    model = CrossViewEncoder(recipe.model).to(accelerator.device).train()
+    model = CrossViewEncoder(recipe.model, recipe.views()).to(accelerator.device).train()
     loader = PairLoader(tables, _without_workers(recipe), accelerator)
     ((_, pair),) = loader.batches(random_tasks(tables, recipe, 1))
     with FlopCounterMode(display=False) as counter:
-        (model(pair.photo).sum() + model(pair.tile).sum()).backward()
+        (model(pair.photo, pair.view).sum() + model(pair.tile, "satellite").sum()).backward()
     return int(counter.get_total_flops())
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 from training.recipe import Mode
+from training.recipe_optimiser import CosineSchedule, LinearSchedule, ScheduleRecipe
 
 
 def steps_per_epoch(
@@ -33,15 +34,26 @@ def progress_of(
 
 
 def lr_share(
-    *, step: int, progress: float, warmup_steps: float, total_steps: int, final_share: float
+    schedule: ScheduleRecipe, *, step: int, progress: float, steps_per_epoch: int
 ) -> float:
-    """Share of the full rate: linear over `warmup_steps`, then half a cosine over what is left.
+    """Share of the full rate: linear over the warm-up, then as the schedule says.
 
-    Loshchilov and Hutter 2017 (cosine without restarts), down to `final_share`; linear warm-up as
-    in Goyal et al. 2017. `warmup_steps` need not be whole.
+    Cosine without restarts: Loshchilov and Hutter 2017; linear warm-up as in Goyal et al. 2017.
+    The warm-up's steps need not be whole.
+
+    Args:
+        progress: how far the run is, 0..1; what is left after the warm-up is annealed along it.
     """
+    warmup_steps = schedule.warmup_epochs * steps_per_epoch
     warm = min(1.0, (step + 1) / (warmup_steps + 1))
-    began = min(1.0, warmup_steps / max(1, total_steps))
+    began = min(1.0, warmup_steps / max(1, steps_per_epoch * schedule.epochs))
     annealed = max(0.0, progress - began) / (1 - began) if began < 1 else 0.0
-    cosine = 0.5 * (1 + math.cos(math.pi * annealed))
-    return warm * (final_share + (1 - final_share) * cosine)
+    if isinstance(schedule, CosineSchedule):
+        left = 0.5 * (1 + math.cos(math.pi * annealed))
+    elif isinstance(schedule, LinearSchedule):
+        left = 1 - annealed
+    else:
+        # In epochs of the schedule, so that a time budget passes all of them.
+        passed = sum(progress * schedule.epochs >= epoch for epoch in schedule.at_epochs)
+        return warm * schedule.factor**passed
+    return warm * (schedule.final_lr_share + (1 - schedule.final_lr_share) * left)

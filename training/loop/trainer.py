@@ -27,6 +27,8 @@ from training.loop.loader import PairLoader, death_explained, share_of
 from training.loop.losses import RecentLosses
 from training.loop.progress import LOG_FILE, Progress, Row, keep_rows
 from training.loop.schedule import lr_share, progress_of, steps_per_epoch
+from training.losses.batch import When
+from training.losses.places import places_of
 from training.recipe import Recipe
 from training.sampling.batches import Batch, epoch_batches
 from training.sampling.company import Company
@@ -55,7 +57,7 @@ class Trainer:
 
     Raises:
         DeviceUnavailable: the recipe wants CUDA and there is none.
-        RecipeError: precision, batch or checkpointing do not suit the device or the network.
+        RecipeError: precision, batch, loss or checkpointing do not suit device, data or network.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Trainer:
         validate: Validate | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.tables, self.run, self._validate = recipe, tables, run, validate
-        self.learner = Learner(recipe)
+        self.learner = Learner(recipe, places=places_of(recipe, tables))
         self.accelerator = self.learner.accelerator
         self.main = self.accelerator.is_main_process
         self.company = Company(
@@ -98,7 +100,7 @@ class Trainer:
             Steps, epochs, seconds, mean of the last losses and the last validation figures.
 
         Raises:
-            TrainingCollapsed: the loss stayed at ln(batch).
+            TrainingCollapsed: the loss stayed at that of equal features.
             TrainingStopped: by Ctrl-C or SIGTERM, after saving.
             DataError: an image cannot be read, the run's folder cannot be written, or a loading
                 process died.
@@ -166,8 +168,9 @@ class Trainer:
             rank=self.accelerator.process_index, processes=self.accelerator.num_processes,
         )  # fmt: skip
         self.learner.model.train()
-        for _, pair in self.loader.batches(tasks):
-            loss = self.learner.take_step(pair, lr=self._lr(), number=self.state.step)
+        for _, pairs in self.loader.batches(tasks):
+            when = When(self.state.step, self.state.epoch)
+            loss = self.learner.take_step(pairs, lr=self._lr(), when=when)
             self._losses.add(loss)
             self.state.step += 1
             self.state.step_in_epoch += 1
@@ -183,12 +186,20 @@ class Trainer:
         if state.step % runtime.log_every_steps == 0:
             self._report_training()
         if state.step == runtime.collapse_after_steps:
-            batch = self.recipe.sampling.batch_size
-            check_collapse(self._losses.values(), step=state.step, batch_size=batch)
+            self._check_collapse()
         if stop:
             self._save_and_stop()
         if time.monotonic() - self._saved_s > 60 * runtime.checkpoint_minutes:
             self._save()
+
+    def _check_collapse(self) -> None:
+        recipe, criterion = self.recipe, self.learner.criterion
+        alike = criterion.loss_when_collapsed(recipe.sampling.batch_size)
+        check_collapse(
+            self._losses.values(), step=self.state.step,
+            collapsed_loss=None if recipe.model.guide_weight else alike,  # the guide is added
+            nothing_is_worse=criterion.nothing_is_worse,
+        )  # fmt: skip
 
     def _save_and_stop(self) -> NoReturn:
         self._save()
@@ -209,14 +220,10 @@ class Trainer:
         return bool(asked)
 
     def _lr(self) -> float:
-        schedule = self.recipe.schedule
         return self.recipe.optimiser.lr * lr_share(
-            step=self.state.step,
-            progress=self._progress(),
-            warmup_steps=schedule.warmup_epochs * self.state.steps_per_epoch,
-            total_steps=self.total_steps,
-            final_share=schedule.final_lr_share,
-        )
+            self.recipe.schedule, step=self.state.step, progress=self._progress(),
+            steps_per_epoch=self.state.steps_per_epoch,
+        )  # fmt: skip
 
     def _progress(self) -> float:
         return progress_of(
@@ -240,8 +247,8 @@ class Trainer:
         left_s = self.state.elapsed_s * (1 - progress) / max(progress, 1e-6)
         self._report("train", {
             "loss": sum(finite) / len(finite),
-            "lr": self.learner.optimiser.param_groups[0]["lr"],
-            "scale": float(self.learner.temperature().detach()),
+            "lr": self.learner.lr,
+            **self.learner.criterion.figures(),
             "images_per_s": self._reports.throughput.take(),
             "minutes_left": left_s / 60,
         })  # fmt: skip

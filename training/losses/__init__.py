@@ -1,0 +1,1 @@
+"""What is minimised: losses of whole batches of features, and what they learn themselves."""

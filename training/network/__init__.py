@@ -1,0 +1,1 @@
+"""The parts of the network between the tile transform and the embedding."""

@@ -1,0 +1,1 @@
+"""What is done to satellite tiles before the network: polar transform, spatial transformers."""
