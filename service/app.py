@@ -106,12 +106,11 @@ def create_app(
 
 def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
     """Outermost first."""
-    needs_key = settings.keys is not None and settings.localize_key
     layers = [
         Middleware(
             RequestContext,
             metrics=runtime.metrics,
-            private=needs_key,
+            private=settings.readers_need_key,
             other_origins=bool(settings.cors_origins),
             is_draining=lambda: runtime.draining,
         ),

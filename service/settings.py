@@ -289,6 +289,11 @@ class Settings(BaseSettings):
         return self.jobs or self.gallery / ".jobs"
 
     @property
+    def readers_need_key(self) -> bool:
+        """Whether photos and gallery pictures are only for those who have a key."""
+        return self.keys is not None and self.localize_key
+
+    @property
     def decode_workers(self) -> int:
         """`decode_threads`, or one per core."""
         return self.decode_threads or available_cores()

@@ -41,8 +41,7 @@ def _rebuild_needs_keys(settings: "Settings") -> str:
 
 
 def _keeping_needs_keys(settings: "Settings") -> str:
-    guarded = settings.keys is not None and settings.localize_key
-    if settings.keep_images is None or guarded or is_loopback(settings.host):
+    if settings.keep_images is None or settings.readers_need_key or is_loopback(settings.host):
         return ""
     return (
         f"keep_images would keep photos of strangers: host {settings.host} is reachable from other "

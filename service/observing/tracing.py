@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossfix.errors import CrossfixError
+from service.logs.log import METHODS
 from service.observing.trace_export import make_provider
 from service.settings import Settings
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
     from opentelemetry.trace import Span
 
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
 UNTRACED = frozenset(("/livez", "/readyz", "/metrics"))  # asked every few seconds, by machines
 CLOSE_S = 3.0
 Timeline = Iterable[tuple[str, float, float]]

@@ -65,7 +65,7 @@ def describe_gallery(request: Request, caller: Reader) -> Response:  # noqa: ARG
     response = JSONResponse(body, media_type=media_type)
     headers = {
         "ETag": tag_of(bytes(response.body)),
-        "Cache-Control": cache_control(runtime, ASK_AGAIN),
+        "Cache-Control": cache_control(ASK_AGAIN),
         "Vary": "Accept",
     }
     if is_known(request, headers["ETag"]):
@@ -111,11 +111,9 @@ def _shelf(request: Request) -> VersionShelf:
     return shelf
 
 
-def cache_control(runtime: Runtime, how: str) -> str:
-    """Shared caches may keep only what everybody may see."""
-    settings = runtime.settings
-    scope = "private" if settings.keys is not None and settings.localize_key else "public"
-    return f"{scope}, {how}"
+def cache_control(how: str) -> str:
+    """For shared caches too; `complete_headers` says private where readers need a key."""
+    return f"public, {how}"
 
 
 @router.get(
@@ -158,7 +156,7 @@ def send_footprints(
     root_path = str(request.scope.get("root_path", ""))
     headers = {
         "ETag": tag_of(snapshot.version, box, limit, root_path),
-        "Cache-Control": cache_control(runtime, ASK_AGAIN),
+        "Cache-Control": cache_control(ASK_AGAIN),
     }
     if is_known(request, headers["ETag"]):
         return not_modified(headers)
@@ -194,7 +192,7 @@ def send_tile_picture(
     headers = {
         "ETag": f'"{snapshot.version}-{row}"',
         "X-Content-Type-Options": "nosniff",
-        "Cache-Control": cache_control(runtime, FOR_EVER if v == snapshot.version else BRIEFLY),
+        "Cache-Control": cache_control(FOR_EVER if v == snapshot.version else BRIEFLY),
     }
     if is_known(request, headers["ETag"]):
         return not_modified(headers)
@@ -208,7 +206,7 @@ async def describe_encoder(request: Request, caller: Reader) -> Response:  # noq
     response = JSONResponse(encoder_info(runtime).model_dump(mode="json"))
     headers = {
         "ETag": tag_of(bytes(response.body)),
-        "Cache-Control": cache_control(runtime, ASK_AGAIN),
+        "Cache-Control": cache_control(ASK_AGAIN),
     }
     if is_known(request, headers["ETag"]):
         return not_modified(headers)

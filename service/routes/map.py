@@ -113,7 +113,7 @@ async def send_map_tile(
     snapshot = runtime.holder.current()
     tag = tag_of("map", snapshot.version, zoom, x, y)
     how = FOR_EVER if v == snapshot.version else BRIEFLY
-    headers = {"ETag": tag, "Cache-Control": cache_control(runtime, how)}
+    headers = {"ETag": tag, "Cache-Control": cache_control(how)}
     if is_known(request, tag):
         return not_modified(headers)
     desk: MapDesk = request.app.state.map_desk

@@ -16,7 +16,6 @@ from service.http.content_negotiation import accepts_coding
 from service.http.etag import is_known, not_modified
 from service.photos.schemas import LocalizeQuery
 from service.runtime import Runtime
-from service.settings import Settings
 from service.settings_checks import map_origin
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -114,7 +113,7 @@ async def describe_page(request: Request) -> dict[str, Any]:
     settings = runtime.settings
     return {
         "version": request.app.version,
-        "needs_key": needs_key(settings),
+        "needs_key": settings.readers_need_key,
         "keeps_images": settings.keep_images is not None,
         "map_url": settings.map_url if map_origin(settings.map_url) else "",
         "map_attribution": settings.map_attribution,
@@ -126,11 +125,6 @@ async def describe_page(request: Request) -> dict[str, Any]:
             "max_k": _largest_k(),
         },
     }
-
-
-def needs_key(settings: Settings) -> bool:
-    """Whether photos and gallery pictures are only for those who have a key."""
-    return settings.keys is not None and settings.localize_key
 
 
 def _views(runtime: Runtime) -> dict[str, Any] | None:
