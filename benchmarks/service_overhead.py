@@ -9,7 +9,6 @@ the encoder (decoding and preparing the photo, too), `beyond_calls_ms` what only
 `decode_ms` is that of the loop.
 """
 
-import argparse
 import socket
 import sys
 import tempfile
@@ -23,23 +22,14 @@ from benchmarks.record import append_row
 from benchmarks.service_bare import Bare
 from benchmarks.service_client import request
 from benchmarks.service_photo import describe, photo_file
-from benchmarks.service_process import Server, running, service_command
+from benchmarks.service_process import Server, running, service_command, service_parser
 from demo.service_process import free_port
 
 
 def main() -> int:
     """Measures, prints, records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.service_overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--gallery", type=Path, required=True)
-    parser.add_argument("--view", choices=("ground", "drone"), default="ground")
-    parser.add_argument("--photo", type=Path, help="default: a made-up JPEG of 2 megapixels")
+    parser = service_parser("service_overhead", __doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="in all")
-    parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

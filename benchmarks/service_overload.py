@@ -17,7 +17,14 @@ from pathlib import Path
 
 from benchmarks.record import append_row
 from benchmarks.service_photo import describe, photo_file
-from benchmarks.service_process import Server, ask, percentile, running, service_command
+from benchmarks.service_process import (
+    Server,
+    ask,
+    percentile,
+    running,
+    service_command,
+    service_parser,
+)
 from demo.service_process import free_port
 
 QUICK_MS = 50.0
@@ -25,19 +32,10 @@ QUICK_MS = 50.0
 
 def main() -> int:
     """Measures, prints, records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.service_overload",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--gallery", type=Path, required=True)
-    parser.add_argument("--view", choices=("ground", "drone"), default="ground")
-    parser.add_argument("--photo", type=Path, help="default: a made-up JPEG of 2 megapixels")
+    parser = service_parser("service_overload", __doc__)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.8, 3.0])
     parser.add_argument("--seconds", type=float, default=30.0, help="per load")
     parser.add_argument("--deadline-s", type=float, default=10.0)
-    parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -1,5 +1,6 @@
 """A server under test in a process of its own, with its CPU time, memory, files and threads."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,6 +17,21 @@ from typing import Any
 import numpy as np
 
 STARTUP_S = 180.0
+
+
+def service_parser(name: str, doc: str | None, *, view: str = "ground") -> argparse.ArgumentParser:
+    """The options that every benchmark of the service has; the default view differs."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument("--gallery", type=Path, required=True)
+    parser.add_argument("--view", choices=("ground", "drone"), default=view)
+    parser.add_argument("--photo", type=Path, help="default: a made-up JPEG of 2 megapixels")
+    parser.add_argument("--no-record", action="store_true", help="print only")
+    return parser
 
 
 @dataclass(frozen=True)

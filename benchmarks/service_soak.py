@@ -25,7 +25,14 @@ import numpy as np
 from benchmarks.record import append_row
 from benchmarks.service_nuisances import Nuisances, copy_with_two_versions
 from benchmarks.service_photo import describe, photo_file
-from benchmarks.service_process import Server, ask, percentile, running, service_command
+from benchmarks.service_process import (
+    Server,
+    ask,
+    percentile,
+    running,
+    service_command,
+    service_parser,
+)
 from demo.service_process import free_port
 
 Period = dict[str, Any]
@@ -34,19 +41,10 @@ Sample = tuple[float, int, int]  # MB, open files, threads
 
 def main() -> int:
     """Soaks, prints, records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.service_soak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--gallery", type=Path, required=True)
-    parser.add_argument("--view", choices=("ground", "drone"), default="drone")
-    parser.add_argument("--photo", type=Path, help="default: a made-up JPEG of 2 megapixels")
+    parser = service_parser("service_soak", __doc__, view="drone")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seconds", type=float, default=60.0, help="per reported period")
     parser.add_argument("--load", type=float, default=0.5, help="steady photos, of the capacity")
-    parser.add_argument("--no-record", action="store_true", help="print only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

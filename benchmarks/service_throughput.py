@@ -18,7 +18,14 @@ from pathlib import Path
 from benchmarks.record import append_row
 from benchmarks.service_bare import Bare
 from benchmarks.service_photo import describe, photo_file
-from benchmarks.service_process import Server, ask, percentile, running, service_command
+from benchmarks.service_process import (
+    Server,
+    ask,
+    percentile,
+    running,
+    service_command,
+    service_parser,
+)
 from crossfix.onnx_session import CPU
 from demo.service_process import free_port
 from service.settings import Settings
@@ -43,20 +50,11 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.service_throughput",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--encoder", type=Path, required=True)
-    parser.add_argument("--gallery", type=Path, required=True)
-    parser.add_argument("--view", choices=("ground", "drone"), default="ground")
-    parser.add_argument("--photo", type=Path, help="default: a made-up JPEG of 2 megapixels")
+    parser = service_parser("service_throughput", __doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=20.0, help="per server and client count")
     parser.add_argument("--deadline-s", type=float, default=10.0, help="of our service")
     parser.add_argument("--no-naive", action="store_true", help="leave the naive service out")
-    parser.add_argument("--no-record", action="store_true", help="print only")
     return parser.parse_args()
 
 
