@@ -13,23 +13,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks.record import append_row
 from benchmarks.search_scale import memory_mb, timed_ms
-from benchmarks.synthetic_embeddings import Spread, places, write_vectors
+from benchmarks.synthetic_gallery import write_version
 from crossfix.gallery import Gallery
-from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, SourceInfo
 from crossfix.geodesy import LonLat
-from crossfix.manifest import FileEntry, write_json_atomic
 from crossfix.prior import Disc
-from crossfix.tile_table import PICTURE_SCHEMA, SCHEMA
-from index_builder.indexing.build_index import build_index
-from index_builder.recipe import IndexRequest
-
-_CHUNK_ROWS = 1 << 20
-_PICTURE = b"\xff\xd8 as small as a picture can be \xff\xd9"
 
 
 def main() -> int:
@@ -40,7 +30,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         directory = Path(scratch)
-        kind = _write(directory, options.rows, options.dim, options.kind)
+        kind = write_version(directory, options.rows, options.dim, options.kind).index.kind
         command = [sys.executable, "-m", "benchmarks.gallery_opening", "--worker", str(directory)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         row = {"rows": options.rows, "dim": options.dim, "kind": kind, **json.loads(done.stdout)}
@@ -61,58 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-record", action="store_true", help="print only")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return parser
-
-
-def _write(directory: Path, rows: int, dim: int, kind: str) -> str:
-    write_vectors(directory / "vectors.f16", Spread.named("demo", dim), rows)
-    info = build_index(directory, rows, dim, IndexRequest(kind=kind), threads=2)
-    _write_tiles(directory, rows)
-    files = {path.name: FileEntry.of(path) for path in directory.iterdir()}
-    manifest = GalleryManifest(
-        version="synthetic",
-        embedding_space_id="none",
-        encoder_name="none",
-        tile_count=rows,
-        embedding_dim=dim,
-        index=IndexInfo.model_validate(info.model_dump()),
-        bounds=BoundsModel(west=11, south=45, east=17, north=48),
-        tile_sizes_m=[96.0],
-        overlap=0.5,
-        sources=[SourceInfo(name="synthetic", attribution="", licence="", date="", crs="")],
-        files=files,
-        content_hash="",
-        created="",
-        builder_revision="",
-    )
-    write_json_atomic(directory / "manifest.json", manifest.model_dump(mode="json"))
-    return info.kind
-
-
-def _write_tiles(directory: Path, rows: int) -> None:
-    lon, lat = places(rows)
-    rng = np.random.default_rng(0)
-    pictures = pq.ParquetWriter(directory / "pictures.parquet", PICTURE_SCHEMA)
-    tiles = pq.ParquetWriter(directory / "tiles.parquet", SCHEMA)
-    with pictures, tiles:
-        for start in range(0, rows, _CHUNK_ROWS):
-            part = slice(start, min(start + _CHUNK_ROWS, rows))
-            count = part.stop - start
-            ids = [f"synthetic/96/{row}_{7 * row % 9973}" for row in range(start, part.stop)]
-            numbers = {
-                name: (lon if name in ("lon", "west", "east") else lat)[part]
-                for name in ("lon", "lat", "west", "south", "east", "north")
-            }
-            sizes = {name: np.full(count, 96.0) for name in ("size_m", "resolution_m")}
-            texts = {
-                name: ["synthetic"] * count for name in ("source", "date", "attribution", "licence")
-            }
-            hashes = [f"{number:032x}" for number in rng.integers(0, 1 << 62, count).tolist()]
-            columns = {"tile_id": ids, **numbers, **sizes, **texts, "pixels_hash": hashes}
-            tiles.write_table(pa.table(columns, schema=SCHEMA))
-            pictures.write_table(
-                pa.table({"tile_id": ids, "jpeg": [_PICTURE] * count}, schema=PICTURE_SCHEMA),
-                row_group_size=1024,
-            )
 
 
 def _open(directory: str) -> dict[str, object]:

@@ -55,6 +55,13 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     @property
+    def private_mb(self) -> float:
+        """Memory that no file backs: what a further process would need again."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        (kilobytes,) = (line.split()[1] for line in lines if line.startswith("RssAnon:"))
+        return int(kilobytes) / 1024
+
+    @property
     def open_files(self) -> int:
         """Files and sockets it has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
