@@ -1,5 +1,8 @@
 """ONNX Runtime sessions on the device that was asked for, or an honest word about which it got."""
 
+import contextlib
+import functools
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,8 @@ def open_session(path: Path, device: Device, *, threads: int) -> onnxruntime.Inf
         DeviceUnavailable: `cuda` was asked for and cannot be had.
         EncoderCorrupt: the file is not a model ONNX Runtime can run.
     """
+    if device.kind != "cpu":
+        _load_cuda_libraries()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -84,3 +89,12 @@ def open_session(path: Path, device: Device, *, threads: int) -> onnxruntime.Inf
             hint="use --device auto",
         )
     return session
+
+
+@functools.cache
+def _load_cuda_libraries() -> None:
+    """Loads CUDA and cuDNN from NVIDIA's wheels, where ONNX Runtime does not look by itself."""
+    if CUDA in onnxruntime.get_available_providers():
+        # It prints what it misses; a session that cannot have CUDA says so better.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()

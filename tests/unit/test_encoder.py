@@ -1,8 +1,10 @@
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from crossfix import onnx_session
 from crossfix.encoder import Encoder
 from crossfix.errors import (
     DeviceUnavailable,
@@ -108,6 +110,28 @@ def test_manifests_are_read_strictly(directory, change):
 def test_unknown_devices(text):
     with pytest.raises(InvalidParameter, match="device"):
         Device.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("offered", "device", "loads"), [(True, "auto", 1), (True, "cpu", 0), (False, "auto", 0)]
+)
+def test_libraries_of_nvidias_wheels_are_loaded_before_cuda_is_tried(
+    directory, monkeypatch, capsys, offered, device, loads
+):
+    called = []
+    providers = [onnx_session.CUDA, onnx_session.CPU] if offered else [onnx_session.CPU]
+    monkeypatch.setattr(onnx_session.onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(
+        onnx_session.onnxruntime,
+        "preload_dlls",
+        lambda: called.append(sys.stdout.write("cublas is missing")),
+    )
+    monkeypatch.setattr(onnx_session.Device, "providers", lambda _: [onnx_session.CPU])
+    onnx_session._load_cuda_libraries.cache_clear()
+    Encoder.load(directory, device=device)
+    onnx_session._load_cuda_libraries.cache_clear()
+    assert len(called) == loads
+    assert capsys.readouterr().out == ""
 
 
 def test_cuda_is_strict(directory):
