@@ -6,8 +6,12 @@ PYTHON ?= python3
 PIP_PROGRESS := awk '/^(Collecting|Installing|Building|ERROR)/ { print "  " substr($$0, 1, 100); fflush() }'
 VENV := .venv
 DEV := .venv-dev
+RELEASE := .venv-release
+# The versions that were tested; CONSTRAINTS= (empty) takes the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints
+pinned = $(if $(CONSTRAINTS),-c $(CONSTRAINTS)/$(1).txt)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format clean
+.PHONY: help demo test test-slow check format clean constraints sbom licences audit
 
 help:
 	@echo "make demo         render an unseen town, build its gallery, serve it, locate two photos"
@@ -15,18 +19,28 @@ help:
 	@echo "make test         lint, types, import rules and all tests (installs torch and timm)"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make check        lint, types and import rules only"
+	@echo "make constraints  resolve constraints/*.txt anew (PACKAGE=name for one package only)"
+	@echo "make sbom         constraints/*.txt -> sbom/*.cdx.json and THIRD_PARTY_LICENCES.md"
+	@echo "make licences     sbom/*.cdx.json -> THIRD_PARTY_LICENCES.md, checked against the policy"
+	@echo "make audit        known vulnerabilities of the pinned versions (needs the internet)"
 
-# The stamp depends on pyproject.toml: a changed dependency installs again, nothing else does.
-$(VENV)/.installed: pyproject.toml
+# The stamps: a changed dependency or pin installs again, nothing else does.
+$(VENV)/.installed: pyproject.toml constraints/demo.txt
 	@echo "installing into $(VENV) (no torch) ..."
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --disable-pip-version-check -e ".[demo]" | $(PIP_PROGRESS)
+	@$(VENV)/bin/python -m pip install --disable-pip-version-check -e ".[demo]" $(call pinned,demo) | $(PIP_PROGRESS)
 	@touch $@
 
-$(DEV)/.installed: pyproject.toml
+$(DEV)/.installed: pyproject.toml constraints/dev.txt
 	@echo "installing into $(DEV) (torch and timm included, some gigabytes) ..."
 	@test -x $(DEV)/bin/python || $(PYTHON) -m venv $(DEV)
-	@$(DEV)/bin/python -m pip install --disable-pip-version-check -e ".[dev]" | $(PIP_PROGRESS)
+	@$(DEV)/bin/python -m pip install --disable-pip-version-check -e ".[dev]" $(call pinned,dev) | $(PIP_PROGRESS)
+	@touch $@
+
+$(RELEASE)/.installed: pyproject.toml constraints/dev.txt
+	@echo "installing into $(RELEASE) (tools of a release) ..."
+	@test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --disable-pip-version-check -U -e ".[release]" $(call pinned,dev) | $(PIP_PROGRESS)
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -48,5 +62,18 @@ format: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
+constraints: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m deploy.supply_chain constraints $(if $(PACKAGE),--upgrade-package $(PACKAGE),--upgrade)
+
+sbom: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m deploy.supply_chain sbom
+	@$(RELEASE)/bin/python -m deploy.supply_chain licences
+
+licences: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m deploy.supply_chain licences
+
+audit: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m deploy.supply_chain audit
+
 clean:
-	rm -rf $(VENV) $(DEV) demo/out
+	rm -rf $(VENV) $(DEV) $(RELEASE) demo/out
