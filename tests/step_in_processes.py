@@ -10,6 +10,7 @@ import torch
 from tests.tiny_pairs import PLAIN_AUGMENTATION, table, tiny
 from training.embedding import image_set_embedder
 from training.loop import learner
+from training.loop import step as step_module
 from training.loop.devices import build_accelerator
 from training.loop.pair_batch import PairBatch
 from training.loop.step import ContrastiveStep, prepared_encoder
@@ -20,15 +21,29 @@ from training.model import CrossViewEncoder
 
 LOCAL_PAIRS, PLACES = 5, 12
 NOW = When(step=3, epoch=1)
+FROZEN = "frozen"
 LOSSES = {
     "info_nce": (),
     "separate weights": ("model.sharing=none", "model.shared_head=false",
                          "data.query_views=[drone, ground]"),
-    "guided": ("data.tile_px=64", "model.tile_transform={kind: affine_stn, height_px: 32, "
-               "width_px: 64, guide_weight: 0.7}"),
+    "guided": ("data.tile_px=64", "data.query_views=[drone, ground]",
+               "model.tile_transform={kind: affine_stn, height_px: 32, width_px: 64, "
+               "guide_weight: 0.7}"),
     "her": ("loss={kind: her, directions: both, normalise: true, feature_scale: 5.0, "
             "margin_share: 0.15, pruned_weight: 0.1, detach_weights: false, "
             "orientation_weight: 0.5}",),
+    "her of raw features": ("loss={kind: her, directions: query_to_tile, normalise: false, "
+                            "feature_scale: 1.0, margin_share: 0.15, pruned_weight: 0.1, "
+                            "detach_weights: true, orientation_weight: 0.0}",),
+    "soft margin": ("loss={kind: soft_margin, directions: both, alpha: 10.0, hard_fractions: "
+                    "[{epochs: 1, fraction: 1.0}, {epochs: null, fraction: 0.1}]}",
+                    "model.sharing=satellite_drone", "model.shared_head=true",
+                    "data.query_views=[drone, ground]"),
+    "hinge": ("loss={kind: hinge, directions: both, normalise: false, margin: 0.5}",
+              "model.sharing=none", "model.shared_head=false"),
+    "batch hard": ("loss={kind: batch_hard, directions: both, normalise: true, margin: null}",
+                   "model.aggregation={kind: safa, masks: 2, reduce: mean}"),
+    "frozen backbone": (f"name={FROZEN}", "model.sharing=none", "model.shared_head=false"),
     "instance": ("loss={kind: instance, dropout: 0.5, plus: {kind: soft_margin, directions: both, "
                  "alpha: 10.0, hard_fractions: [{epochs: 1, fraction: 1.0}, "
                  "{epochs: null, fraction: 0.2}]}}",),
@@ -43,6 +58,8 @@ def build(recipe):
     for module in model.modules():  # its statistics are those of a chunk, so equalities need none
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
+    if recipe.name == FROZEN:
+        model.backbones.requires_grad_(False)
     criterion = build_criterion(
         recipe.loss, embedding_dim=model.embedding_dim, places=PLACES, seed=1
     )
@@ -112,7 +129,9 @@ def main(folder):
             step = build(recipe)
             rank = step.accelerator.process_index
             own = slice(rank * LOCAL_PAIRS, (rank + 1) * LOCAL_PAIRS)
-            value = float(step.backward(pair_batch(2 * LOCAL_PAIRS, own, recipe.data.tile_px), NOW))
+            pairs = pair_batch(2 * LOCAL_PAIRS, own, recipe.data.tile_px)
+            with patch.object(step_module, "BUCKET", 2000 if micro_batch == "2" else 2**24):
+                value = float(step.backward(pairs, NOW))
             found[loss, case] = {"loss": value, "gradients": gradients_of(step)}
     found["statistics"] = running_statistics(rank)
     found["criterion"] = learned_by_the_loss(rank)

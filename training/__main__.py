@@ -64,6 +64,7 @@ def _add_challenge(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]")
     what.add_argument("--encoder", type=Path, help="encoder artifact")
     answer.add_argument("--data", type=Path, required=True, help="folder of the masked test set")
     answer.add_argument("--out", type=Path, default=Path("answer.txt"), help="file to write")
+    _add_mirrored(answer)
     check = verbs.add_parser("check-answer", help="whether a file answers the 160k challenge")
     check.add_argument("answer", type=Path)
     check.add_argument("--data", type=Path, required=True, help="folder of the masked test set")
@@ -86,6 +87,13 @@ def _add_skip(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_mirrored(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--add-mirrored", action=argparse.BooleanOptionalAction,
+        help="add the features of mirrored images; default: as the recipe says",
+    )  # fmt: skip
+
+
 def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--checkpoint", type=Path, help="run folder")
@@ -97,6 +105,7 @@ def _add_evaluate(evaluate: argparse.ArgumentParser) -> None:
                           help="of a run, default best; random: the untrained control")  # fmt: skip
     evaluate.add_argument("--cutoff", choices=get_args(PercentRule), help="rule of R@1%%")
     _add_skip(evaluate)
+    _add_mirrored(evaluate)
     evaluate.add_argument("--pictures", type=Path, help="folder for queries with their top 5")
 
 
@@ -173,7 +182,7 @@ def _train(options: argparse.Namespace) -> str:
 def _evaluate(options: argparse.Namespace) -> str:
     asked = {
         "protocol": options.protocol, "cutoff": options.cutoff, "pictures": options.pictures,
-        "skip_unreadable": options.skip_unreadable,
+        "skip_unreadable": options.skip_unreadable, "add_mirrored": options.add_mirrored,
     }  # fmt: skip
     if options.checkpoint:
         if options.recipe:
@@ -228,7 +237,11 @@ _VERBS: dict[str, Callable[[argparse.Namespace], str]] = {
         stretch=options.stretch,
     ),
     "answer": lambda options: answer_challenge(
-        options.data, options.out, run=options.checkpoint, encoder=options.encoder
+        options.data,
+        options.out,
+        run=options.checkpoint,
+        encoder=options.encoder,
+        add_mirrored=options.add_mirrored,
     ),
     "check-answer": lambda options: check_challenge(options.data, options.answer),
     "datasets": lambda options: describe_datasets(options.name),

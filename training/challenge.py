@@ -13,8 +13,15 @@ from training.loop.checkpoint import load_run
 from training.loop.devices import choose_device
 
 
-def answer_challenge(data: Path, out: Path, *, run: Path | None, encoder: Path | None) -> str:
+def answer_challenge(
+    data: Path, out: Path, *, run: Path | None, encoder: Path | None,
+    add_mirrored: bool | None = None,
+) -> str:  # fmt: skip
     """Writes the answer of a run or of an encoder artifact, and checks it.
+
+    Args:
+        add_mirrored: adds the features of mirrored images; None: as the run's recipe says, and
+            not for an artifact.
 
     Raises:
         DataError: data, run or artifact cannot be used, embeddings are broken, or the answer cannot
@@ -22,7 +29,7 @@ def answer_challenge(data: Path, out: Path, *, run: Path | None, encoder: Path |
         EncoderError: the artifact cannot be opened or lacks a view.
     """
     make_room(out)
-    embed, drone, satellite = _embedder(run, encoder)
+    embed, drone, satellite = _embedder(run, encoder, add_mirrored)
     challenge = open_challenge(data, drone=drone, satellite=satellite)
     try:
         best = best_ten(challenge, embed)
@@ -58,10 +65,13 @@ def _any_size(data: Path) -> Challenge160k:
     return open_challenge(data, drone=spec, satellite=spec)
 
 
-def _embedder(run: Path | None, encoder: Path | None) -> tuple[EmbedImages, ViewSpec, ViewSpec]:
+def _embedder(
+    run: Path | None, encoder: Path | None, add_mirrored: bool | None
+) -> tuple[EmbedImages, ViewSpec, ViewSpec]:
     if encoder is not None:
         loaded = Encoder.load(encoder, device="auto")
-        return artifact_embedder(loaded), loaded.view("drone"), loaded.view("satellite")
+        embed = artifact_embedder(loaded, add_mirrored=bool(add_mirrored))
+        return embed, loaded.view("drone"), loaded.view("satellite")
     if run is None:
         raise DataError("nothing to answer with", hint="pass --checkpoint or --encoder")
     recipe, model = load_run(run)
@@ -70,6 +80,7 @@ def _embedder(run: Path | None, encoder: Path | None) -> tuple[EmbedImages, View
         raise DataError(f"{run} was trained without drone photos", hint="take another run")
     runtime = recipe.runtime
     embed = image_set_embedder(
-        model.to(choose_device("auto")), precision=runtime.precision, workers=runtime.workers
-    )
+        model.to(choose_device("auto")), precision=runtime.precision, workers=runtime.workers,
+        add_mirrored=recipe.data.add_mirrored if add_mirrored is None else add_mirrored,
+    )  # fmt: skip
     return embed, views["drone"], views["satellite"]

@@ -104,21 +104,27 @@ def _check_run_folder(run: Path, recipe: Recipe, *, exists: bool, resume: bool) 
 def evaluate_run(
     run: Path, data: Sequence[Path], *, weights: Weights, protocol: str | None = None,
     cutoff: PercentRule | None = None, pictures: Path | None = None,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool = False, add_mirrored: bool | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluation rows of a run, written into the run folder as well.
+
+    Args:
+        add_mirrored: adds the features of mirrored images; None: as the recipe says.
 
     Raises:
         DataError: no run there, or bad data.
     """
     recipe, model = load_run(run, weights=weights)
     model.to(choose_device("auto"))
+    mirrored = recipe.data.add_mirrored if add_mirrored is None else add_mirrored
     embed = image_set_embedder(
-        model, precision=recipe.runtime.precision, workers=recipe.runtime.workers
-    )
+        model, precision=recipe.runtime.precision, workers=recipe.runtime.workers,
+        add_mirrored=mirrored,
+    )  # fmt: skip
     splits = _splits(recipe, data, protocol, cache=run / CACHE, skip_unreadable=skip_unreadable)
     rows = _evaluate(splits, embed, recipe, weights, cutoff=cutoff, pictures=pictures)
-    found = {"splits": [split.name for split in splits], "weights": weights, "rows": rows}
+    found = {"splits": [split.name for split in splits], "weights": weights,
+             "add_mirrored": mirrored, "rows": rows}  # fmt: skip
     write_json_atomic(run / evaluation_file(weights, protocol), found)
     return rows
 
@@ -131,12 +137,13 @@ def evaluation_file(weights: Weights, protocol: str | None) -> str:
 def evaluate_artifact(
     encoder: Path, recipe: Recipe | None, data: Sequence[Path], *, protocol: str | None = None,
     cutoff: PercentRule | None = None, pictures: Path | None = None,
-    skip_unreadable: bool = False,
+    skip_unreadable: bool = False, add_mirrored: bool | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Evaluation rows of an encoder artifact, e.g. of imported official weights.
 
     Args:
         recipe: names the data set and the mode; sizes and preprocessing are the artifact's.
+        add_mirrored: adds the embeddings of mirrored images; None: as the recipe says.
 
     Raises:
         DataError: no recipe, or bad data.
@@ -150,9 +157,9 @@ def evaluate_artifact(
     loaded = Encoder.load(encoder, device="auto")
     own_views = recipe_for_artifact(recipe, loaded.manifest)
     splits = _splits(own_views, data, protocol, cache=None, skip_unreadable=skip_unreadable)
-    return _evaluate(
-        splits, artifact_embedder(loaded), recipe, "artifact", cutoff=cutoff, pictures=pictures
-    )
+    mirrored = recipe.data.add_mirrored if add_mirrored is None else add_mirrored
+    embed = artifact_embedder(loaded, add_mirrored=mirrored)
+    return _evaluate(splits, embed, recipe, "artifact", cutoff=cutoff, pictures=pictures)
 
 
 def _splits(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from crossfix.view import ViewSpec
 from training.augmentation.batched import normalise_batch
 from training.datasets.split import ImageSet
 from training.loop.loader import death_explained, leave_the_group, to_float, unchanged
-from training.model import CrossViewEncoder, ExportedEncoder
+from training.model import CrossViewEncoder
 
 Float32 = NDArray[np.float32]
 
@@ -28,6 +29,7 @@ Embed = Callable[[UInt8, ViewSpec], Float32]
 EmbedImages = Callable[[ImageSet], Float32]  # -> (N, D) unit-norm, row i of image i
 
 CHUNK = 128
+SHORTEST = 1e-12  # rows are never divided by less
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.bfloat16}
 
 
@@ -46,7 +48,11 @@ def torch_embedder(model: CrossViewEncoder, *, precision: str = "fp32") -> Embed
 
 
 def image_set_embedder(
-    model: CrossViewEncoder, *, precision: str = "fp32", workers: int = 0
+    model: CrossViewEncoder,
+    *,
+    precision: str = "fp32",
+    workers: int = 0,
+    add_mirrored: bool = False,
 ) -> EmbedImages:
     """An embedding function for sets of images, of a model as it is at the time of each call.
 
@@ -56,12 +62,14 @@ def image_set_embedder(
     Args:
         precision: of the network's arithmetic, as in recipes; fp16 on a GPU only.
         workers: loading processes; 0 reads in this process.
+        add_mirrored: adds the features of the mirrored image before they are brought to unit
+            length, as University-1652's authors do in their test.
 
     Raises:
         DataError: (when called) an image cannot be read, the message names it; or a loading
             process died.
     """
-    forward = _Forward(model, precision)
+    forward = _Forward(model, precision, add_mirrored=add_mirrored)
 
     def embed_set(images: ImageSet) -> Float32:
         rank, processes = _rank_and_processes()
@@ -81,8 +89,12 @@ def image_set_embedder(
     return embed_set
 
 
-def artifact_embedder(encoder: Encoder) -> EmbedImages:
+def artifact_embedder(encoder: Encoder, *, add_mirrored: bool = False) -> EmbedImages:
     """An embedding function of an exported encoder, for sets of images.
+
+    Args:
+        add_mirrored: adds the embedding of the mirrored image. Both have unit length here, which
+            the features of `image_set_embedder` have not.
 
     Raises:
         DataError: (when called) an image cannot be read.
@@ -95,17 +107,30 @@ def artifact_embedder(encoder: Encoder) -> EmbedImages:
             stop = min(start + CHUNK, len(images))
             pixels = np.stack([images.read(i) for i in range(start, stop)])
             tensors = normalise(pixels, images.spec)
-            found[start:stop] = encoder.encode(tensors, images.spec.view)
+            embedded = encoder.encode(tensors, images.spec.view)
+            if add_mirrored:
+                mirrored = np.ascontiguousarray(tensors[..., ::-1])
+                embedded = unit_rows(embedded + encoder.encode(mirrored, images.spec.view))
+            found[start:stop] = embedded
         return found
 
     return embed_set
 
 
+def unit_rows(rows: NDArray[Any]) -> Float32:
+    """(N, D) rows brought to unit length; rows of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Float32 = (rows / np.maximum(lengths, SHORTEST)).astype(np.float32)
+    return unit
+
+
 class _Forward:
     """(N, h, w, 3) uint8 of a view to (N, D) unit-norm float32 on the model's device."""
 
-    def __init__(self, model: CrossViewEncoder, precision: str) -> None:
-        self._model = model
+    def __init__(
+        self, model: CrossViewEncoder, precision: str, *, add_mirrored: bool = False
+    ) -> None:
+        self._model, self._add_mirrored = model, add_mirrored
         self.device = next(model.parameters()).device
         self._lowered = precision == "bf16" or (precision == "fp16" and self.device.type == "cuda")
         self._dtype = _AUTOCAST[precision]
@@ -116,9 +141,11 @@ class _Forward:
         with torch.no_grad(), self.device:
             images = normalise_batch(to_float(pixels, self.device), spec.mean, spec.std)
             with torch.autocast(self.device.type, self._dtype, enabled=self._lowered):
-                found = ExportedEncoder(self._model, spec.view)(images)
+                found = self._model(images, spec.view).float()
+                if self._add_mirrored:
+                    found = found + self._model(images.flip(-1), spec.view).float()
         self._model.train(was_training)
-        return torch.nn.functional.normalize(found.float(), dim=-1)
+        return torch.nn.functional.normalize(found, dim=-1)
 
 
 @dataclass(frozen=True)

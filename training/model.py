@@ -55,8 +55,9 @@ class CrossViewEncoder(nn.Module):
         })  # fmt: skip
         self.aggregations = nn.ModuleDict()
         for view in names:
-            if recipe.aggregation_of(view) not in self.aggregations:
-                self.aggregations[recipe.aggregation_of(view)] = self._aggregation(views[view])
+            key, positions = recipe.aggregation_of(view), self._positions(views[view])
+            if key not in self.aggregations:
+                self.aggregations[key] = build_aggregation(recipe.aggregation, positions)
         width = self._pooled_width()
         self.heads = nn.ModuleDict({
             key: Head(width, recipe) for key in _once(map(recipe.head_of, names))
@@ -104,18 +105,17 @@ class CrossViewEncoder(nn.Module):
                     hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
                 ) from problem
 
-    def _aggregation(self, spec: ViewSpec) -> nn.Module:
-        """Of a view; the map's size is asked for only where weights depend on it."""
-        recipe, positions = self.recipe, 0
-        if recipe.aggregation.kind == "safa":
-            size = spec.height_px, spec.width_px
-            transform = recipe.tile_transform
-            if spec.view == "satellite" and transform.kind != "none":
-                size = transform.height_px, transform.width_px
-            backbone = self.backbones[recipe.backbone_of(spec.view)]
-            rows, columns = map_size(backbone, 6 if self.orientation_maps else 3, *size)
-            positions = rows * columns
-        return build_aggregation(recipe.aggregation, positions)
+    def _positions(self, spec: ViewSpec) -> int:
+        """Of a view's map of features; 0 where the network pools for itself."""
+        recipe, transform = self.recipe, self.recipe.tile_transform
+        if recipe.aggregation.kind == "network":
+            return 0
+        size = spec.height_px, spec.width_px
+        if spec.view == "satellite" and transform.kind != "none":
+            size = transform.height_px, transform.width_px
+        backbone = self.backbones[recipe.backbone_of(spec.view)]
+        rows, columns = map_size(backbone, 6 if self.orientation_maps else 3, *size)
+        return rows * columns
 
     def _pooled_width(self) -> int:
         """Numbers that leave the aggregation."""

@@ -46,6 +46,9 @@ class DataRecipe(StrictModel):
             for `street`.
         validation_share: of the training tiles, held out to choose the best weights by; towns
             have `validation_towns` instead.
+        add_mirrored: evaluation adds to each image's features those of its mirror image
+            (University-1652's test); an exported encoder does not.
+        google_photos: the street view of University-1652 is trained on `train/google`, too.
         towns: for `sample_world` only, null for the others.
     """
 
@@ -62,12 +65,21 @@ class DataRecipe(StrictModel):
     std: Rgb
     interpolation: Interpolation
     validation_share: float = Field(ge=0, lt=1)
+    add_mirrored: bool
+    google_photos: bool
     towns: TownRecipe | None
 
     @model_validator(mode="after")
     def _towns_belong_to_the_sample_world(self) -> Self:
         if (self.dataset == "sample_world") != (self.towns is not None):
             raise ValueError("data.towns is for sample_world, which needs it; null for the others")
+        return self
+
+    @model_validator(mode="after")
+    def _google_photos_are_street_photos(self) -> Self:
+        street = self.dataset == "university1652" and "ground" in self.query_views
+        if self.google_photos and not street:
+            raise ValueError("data.google_photos is for university1652 with the ground view")
         return self
 
 
@@ -134,8 +146,22 @@ class Sample4GeoAugmentation(StrictModel):
     tile_grid_dropout_ratio: float = Field(gt=0, lt=1)
 
 
+class PadCropAugmentation(StrictModel):
+    """That of University-1652's baseline (Zheng et al., ACM MM 2020); photo and tile apart.
+
+    Attributes:
+        pad_px: the edge is repeated so far, then an image of the old size is cut out at random.
+        tile_turn_deg: tiles are turned by up to so many degrees either way; black outside.
+    """
+
+    kind: Literal["pad_crop"]
+    pad_px: int = Field(ge=0)
+    flip_probability: float = _SHARE
+    tile_turn_deg: float = Field(ge=0, le=180)
+
+
 AugmentationRecipe = Annotated[
-    BatchedAugmentation | Sample4GeoAugmentation, Field(discriminator="kind")
+    BatchedAugmentation | Sample4GeoAugmentation | PadCropAugmentation, Field(discriminator="kind")
 ]
 
 
@@ -225,11 +251,24 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _tiles_are_turned_once(self) -> Self:
-        turned = getattr(self.augmentation, "tile_random_turn", False)
-        if turned and turns_tiles(self.loss):
+        keys = ("tile_random_turn", "tile_turn_deg")
+        turning = [key for key in keys if getattr(self.augmentation, key, False)]
+        if turning and turns_tiles(self.loss):
             raise ValueError(
                 "loss.orientation_weight turns the tiles itself; set "
-                "augmentation.tile_random_turn to false"
+                f"augmentation.{turning[0]} to {'false' if turning == ['tile_random_turn'] else 0}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _polar_tiles_are_for_panoramas(self) -> Self:
+        transform, data = self.model.tile_transform, self.data
+        panoramas = "ground" in data.query_views and data.ground_kind == "panorama"
+        if not panoramas and (transform.kind == "polar" or self.model.guide_weight):
+            key = "kind polar" if transform.kind == "polar" else "guide_weight"
+            raise ValueError(
+                f"model.tile_transform.{key} makes tiles look like panoramas, and no view of the "
+                "recipe is one; set it to none, or guide_weight to 0"
             )
         return self
 

@@ -41,6 +41,10 @@ def recipe_of(content: Mapping[str, Any], *, source: str) -> Recipe:
         return Recipe.model_validate(dict(content))
     except ValidationError as problem:
         first = problem.errors()[0]
+        if first["type"] == "value_error":  # our own words, which name the keys
+            raise RecipeError(
+                f"recipe {source}: {first['ctx']['error']}", hint="compare with recipes/demo.yaml"
+            ) from problem
         key = ".".join(_keys(content, first["loc"])) or "the whole"
         what = {"missing": "is missing", "extra_forbidden": "is not known"}.get(
             first["type"], f"is wrong: {first['msg']}"

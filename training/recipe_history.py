@@ -11,6 +11,7 @@ FORMER: Mapping[str, Mapping[str, Any]] = {
         "aggregation": {"kind": "network"}, "embedding_norm": False,
         "tile_transform": {"kind": "none"},
     },
+    "data": {"add_mirrored": False, "google_photos": False},
     "loss": {"kind": "info_nce"},
     "optimiser": {"kind": "adamw", "backbone_lr_share": 1.0},
     "schedule": {"kind": "cosine"},

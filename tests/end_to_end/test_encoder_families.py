@@ -25,6 +25,12 @@ SOFT_MARGIN = ("loss={kind: soft_margin, directions: both, alpha: 10.0, hard_fra
 SAFA = ("model.sharing=none", "model.shared_head=false", "model.embedding_dim=null",
         "model.aggregation={kind: safa, masks: 2, reduce: max}", "data.query_views=[ground]",
         SOFT_MARGIN)  # fmt: skip
+LARGE = "height_px: 64, width_px: 128"  # AlexNet sees nothing in less
+ALEXNET = ("model.name=alexnet", "model.kwargs={}", "model.orientation_maps=false",
+           "data.ground_height_px=64", "data.ground_width_px=128")  # fmt: skip
+SHARED = ("model.sharing=all", "model.shared_head=true", "model.orientation_maps=false",
+          "data.query_views=[ground]")  # fmt: skip
+HINGE = "loss={kind: hinge, directions: both, normalise: true, margin: 0.6}"
 FAMILIES = {
     "her": ("ground",
             ("model.sharing=satellite_drone", "model.shared_head=false",
@@ -50,7 +56,26 @@ FAMILIES = {
             (*SAFA, f"model.tile_transform={{kind: tps_stn, {SIZE}, guide_weight: 1.0, "
              "lattice_rows: 6, lattice_columns: 10, bounded: false}"),
             ["ground.onnx", "satellite.onnx"]),
+    "tps without guide": ("ground",
+                          (*SAFA, *ALEXNET, f"model.tile_transform={{kind: tps_stn, {LARGE}, "
+                           "guide_weight: 0.0, lattice_rows: 4, lattice_columns: 5, "
+                           "bounded: true}"),
+                          ["ground.onnx", "satellite.onnx"]),
+    "affine": ("ground",
+               (*SAFA, "model.name=resnet10t", "model.kwargs={}", "model.feature_level=3",
+                f"model.tile_transform={{kind: affine_stn, {SIZE}, guide_weight: 0.0}}"),
+               ["ground.onnx", "satellite.onnx"]),
+    "similarity": ("ground",
+                   (*SHARED, "model.name=vgg11", "model.kwargs={}", HINGE,
+                    "model.aggregation={kind: gem, power: 3.0}",
+                    f"model.tile_transform={{kind: similarity_stn, {SIZE}, guide_weight: 0.5}}"),
+                   ["ground.onnx", "satellite.onnx"]),
+    "no transform": ("ground",
+                     (*SHARED, "model.name=densenet121", "model.aggregation={kind: network}",
+                      "model.kwargs={growth_rate: 8, block_config: [2, 2, 2, 2]}", SOFT_MARGIN),
+                     ["encoder.onnx"]),
 }  # fmt: skip
+THOROUGH = ("tps without guide", "affine", "similarity", "no transform")  # other names, same ways
 
 WITH_VARIANTS = ("her", "tps")  # two files of several views; sampling and einsums
 
@@ -67,7 +92,9 @@ def call(program, *words):
     assert program([str(word) for word in words]) == 0, words
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [
+    pytest.param(name, marks=pytest.mark.slow) if name in THOROUGH else name for name in FAMILIES
+])  # fmt: skip
 def test_every_family_trains_exports_builds_and_localises(family, towns, tmp_path):
     view, changes, files = FAMILIES[family]
     run, encoder, gallery = (tmp_path / name for name in ("run", "encoder", "gallery"))

@@ -8,7 +8,7 @@ import torch
 
 from training.losses.batch import FeatureBatch, When
 from training.losses.build import build_criterion
-from training.losses.her import orientation_loss
+from training.losses.her import her_triplets, orientation_loss
 from training.recipe_losses import BatchHardLoss, HerLoss, HingeLoss, InstanceLoss, SoftMarginLoss
 
 DIM, PLACES = 6, 20
@@ -181,3 +181,57 @@ def test_instance_sums_the_cross_entropies_of_one_classifier_and_adds_the_other_
         expected -= np.mean(np.log(p[np.arange(9), places]))
     alone, _ = taken(HingeLoss(**plus), photo, tile, places)
     assert found == pytest.approx(expected + alone, rel=1e-9)
+
+
+@pytest.mark.parametrize("length", [1.0, 30.0, 1000.0])
+def test_her_of_raw_features_of_any_length_equals_the_formulas(length):
+    """exp(m / 2) would overflow: the margin of features of length 1000 is 600000 here."""
+    photo, tile = features(7, spread=1.2)
+    photo, tile = length * unit(photo), length * unit(tile)
+    places, count = PLACE_LISTS["some are one"], 9
+    m, total, sorts = 0.6 * length**2, 0.0, set()
+    for _, _, gap in gaps(photo, tile, places):
+        sort = "pruned" if gap < -m else "limited" if gap > 0 else "kept"
+        at = {"pruned": None, "limited": 0.0, "kept": gap}[sort]
+        weight = 0.1 / count if at is None else np.logaddexp(0, at + m / 2) / math.log(2)
+        total += weight * np.logaddexp(0, gap)
+        sorts.add(sort)
+    loss = HerLoss(**(HER | {"normalise": False, "feature_scale": 1.0, "margin_share": 0.6}))
+    assert sorts == {"pruned", "kept", "limited"}
+    assert taken(loss, photo, tile, places)[0] == pytest.approx(total / count**2, rel=1e-9)
+
+
+def test_pruned_weights_of_long_features_are_still_the_constant():
+    """They weigh the orientation term, too; as numbers both sides of the comparison underflow."""
+    own = torch.tensor([[1000.0, 0.0], [0.0, 1000.0]])
+    found = her_triplets(
+        own, own, ~torch.eye(2, dtype=torch.bool), margin=150000.0, pruned_weight=0.1,
+        detach_weights=False,
+    )  # fmt: skip
+    expected = torch.tensor([[0.0, 0.05], [0.05, 0.0]])
+    torch.testing.assert_close(found.weights, expected)
+
+
+@pytest.mark.parametrize("kind", ["her", "hinge", "soft_margin", "batch_hard"])
+def test_the_smallest_batch_has_one_triplet_in_each_direction(kind):
+    photo, tile = features(8, count=2)
+    gap = next(gaps(unit(photo), unit(tile), np.arange(2)))[2]
+    back = [one for *_, one in gaps(unit(photo), unit(tile), np.arange(2))][1]
+    values = {
+        "hinge": lambda g: max(0, 0.6 + g), "batch_hard": lambda g: math.log1p(math.exp(g)),
+        "soft_margin": lambda g: math.log1p(math.exp(10 * g)),
+    }  # fmt: skip
+    common = {"kind": kind, "directions": "query_to_tile"}
+    loss = {
+        "hinge": lambda: HingeLoss(**common, normalise=True, margin=0.6),
+        "batch_hard": lambda: BatchHardLoss(**common, normalise=True, margin=None),
+        "soft_margin": lambda: SoftMarginLoss(
+            **common, alpha=10, hard_fractions=[{"epochs": None, "fraction": 1.0}]
+        ),
+        "her": lambda: HerLoss(**HER),
+    }[kind]()
+    expected = (
+        plain_her(photo, tile, np.arange(2), **HER)[0] if kind == "her"
+        else np.mean([values[kind](g) for g in (gap, back)])
+    )  # fmt: skip
+    assert taken(loss, photo, tile, np.arange(2))[0] == pytest.approx(expected, rel=1e-9)

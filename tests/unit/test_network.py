@@ -84,7 +84,8 @@ def test_alexnet_takes_the_weights_that_torchvision_has(monkeypatch):
         k: v.shape for k, v in network_of.features.state_dict().items()
     }
     recipe = network("model.name=alexnet", "model.kwargs={}", "model.pretrained=true",
-                     "model.orientation_maps=false", aggregation=AGGREGATIONS["gem"])  # fmt: skip
+                     "model.orientation_maps=false", "data.ground_height_px=64",
+                     aggregation=AGGREGATIONS["gem"])  # fmt: skip
     assert float(next(model_of(recipe).backbones["shared"].parameters()).detach().mean()) == 0.5
 
     def unreachable(*_, **__):

@@ -83,6 +83,7 @@ def test_a_collapsed_run_stops_with_its_name(tmp_path):
 def test_a_loss_that_holds_the_guide_too_is_not_taken_for_a_collapse(tmp_path):
     trainer = trainer_on(
         tmp_path, "runtime.collapse_after_steps=3", "schedule.epochs=1", "data.tile_px=64",
+        "data.query_views=[drone, ground]",
         "model.tile_transform={kind: affine_stn, height_px: 32, width_px: 64, guide_weight: 0.7}",
     )  # fmt: skip
     trainer.learner.model.heads["shared"].projection.weight.data.zero_()

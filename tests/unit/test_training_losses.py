@@ -77,6 +77,23 @@ def test_hers_weights_carry_gradients_unless_detached():
     assert float((free - stopped).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("detach_weights", [False, True])
+def test_hers_gradients_with_a_given_margin_are_those_of_its_values_for_raw_features(
+    detach_weights,
+):
+    negatives = PLACES[:, None] != PLACES[None]
+
+    def value(photo, tile):
+        found = her_triplets(
+            photo, tile, negatives, margin=1.3, pruned_weight=0.1, detach_weights=detach_weights
+        )
+        # Detached weights are constants; what is left has to be differentiated alone.
+        return found.losses.mean() if detach_weights else found.loss()
+
+    for seed in range(3):
+        assert torch.autograd.gradcheck(value, rows(seed))
+
+
 def test_hers_margin_is_a_constant_even_of_raw_features():
     photo, tile = rows(1)
     criterion = criterion_of(HER, normalise=False, feature_scale=1.0, directions="query_to_tile")

@@ -7,6 +7,7 @@ import yaml
 
 import training
 from crossfix.errors import RecipeError
+from training.loop.devices import build_accelerator
 from training.model import CrossViewEncoder
 from training.recipe_file import load_recipe
 from training.recipe_history import brought_up_to_date, weights_brought_up_to_date
@@ -167,6 +168,60 @@ def test_tiles_are_not_turned_twice():
         load_recipe(RECIPES / "her_university1652.yaml", ["loss.orientation_weight=0.5"])
 
 
+TPS = "kind: tps_stn, height_px: 56, width_px: 112, lattice_rows: 4, lattice_columns: 4"
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), [
+    (["model.tile_transform={kind: stacked_affine_stn, height_px: 56, width_px: 112, "
+      "guide_weight: 1.0}"], "tile_transform.guide_weight is not known"),
+    (["model.tile_transform={kind: polar, height_px: 56, width_px: 112, stretch: false, "
+      "guide_weight: 1.0}"], "tile_transform.guide_weight is not known"),
+    (["model.tile_transform={kind: none, guide_weight: 1.0}"],
+     "tile_transform.guide_weight is not known"),
+    ([f"model.tile_transform={{{TPS}, bounded: false, guide_weight: -1.0}}"],
+     r"tile_transform\.guide_weight is wrong"),
+    (["data.query_views=[drone]",
+      f"model.tile_transform={{{TPS}, bounded: false, guide_weight: 1.0}}"],
+     "guide_weight makes tiles look like panoramas, and no view of the recipe is one"),
+    (["data.ground_kind=street",
+      "model.tile_transform={kind: polar, height_px: 56, width_px: 112, stretch: false}"],
+     "kind polar makes tiles look like panoramas, and no view of the recipe is one"),
+    (["model.tile_transform={kind: wavelet}"], "tile_transform is wrong"),
+    (["loss={kind: magnet}"], "loss is wrong"),
+    (["data.google_photos=true"], "google_photos is for university1652 with the ground view"),
+])  # fmt: skip
+def test_wrong_combinations_are_refused_in_one_sentence(overrides, sentence):
+    with pytest.raises(RecipeError, match=sentence) as refused:
+        load_recipe(RECIPES / "tiny.yaml", overrides)
+    assert "\n" not in str(refused.value)
+    assert "Value error" not in str(refused.value)
+
+
+def test_a_transformer_without_a_guide_needs_no_panoramas():
+    recipe = load_recipe(RECIPES / "tiny.yaml", [
+        "data.query_views=[drone]",
+        f"model.tile_transform={{{TPS}, bounded: false, guide_weight: 0.0}}",
+    ])  # fmt: skip
+    assert recipe.model.guide_weight == 0
+
+
+@pytest.mark.parametrize(("batch", "micro_batch"), [(9, 4), (8, 1), (8, 7)])
+def test_no_image_is_normalised_alone(batch, micro_batch):
+    alone = [f"sampling.batch_size={batch}", f"runtime.micro_batch={micro_batch}"]
+    recipe = load_recipe(RECIPES / "tiny.yaml", [*alone, "model.embedding_norm=true"])
+    with pytest.raises(RecipeError, match="one passes the network alone"):
+        build_accelerator(recipe)
+    build_accelerator(load_recipe(RECIPES / "tiny.yaml", alone))
+
+
+def test_images_of_which_a_network_leaves_nothing_are_refused():
+    recipe = load_recipe(RECIPES / "tiny.yaml", [
+        "model.name=alexnet", "model.kwargs={}", "model.aggregation={kind: average}",
+    ])  # fmt: skip
+    with pytest.raises(RecipeError, match="AlexNet gives no map of images of 32 x 32 pixels"):
+        CrossViewEncoder(recipe.model, recipe.views())
+
+
 def test_recipes_and_weights_of_former_runs_are_understood():
     now = load_recipe(RECIPES / "tiny.yaml").model_dump(mode="json")
     former = {group: dict(values) if isinstance(values, dict) else values
@@ -175,6 +230,7 @@ def test_recipes_and_weights_of_former_runs_are_understood():
                 "embedding_norm", "tile_transform"):  # fmt: skip
         del former["model"][key]
     del former["loss"]["kind"], former["schedule"]["kind"]
+    del former["data"]["add_mirrored"], former["data"]["google_photos"]
     del former["optimiser"]["kind"], former["optimiser"]["backbone_lr_share"]
     assert brought_up_to_date(former) == now
     assert brought_up_to_date(now) == now

@@ -47,6 +47,7 @@ def assert_same(found, expected):
     assert found[0] == pytest.approx(expected[0], abs=1e-5)
     assert found[1].keys() == expected[1].keys()
     assert any(float(gradient.abs().max()) > 1e-3 for gradient in expected[1].values())
+    assert not any("backbones.ground" in name for name in expected[1])  # no photo of that view
     for name, gradient in expected[1].items():
         near = 1e-5 * max(1.0, float(gradient.abs().max()))
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=near, msg=name)
@@ -109,7 +110,7 @@ def test_two_processes_give_the_loss_and_gradients_of_one(tmp_path):
                "--nproc-per-node", "2", "-m", "tests.step_in_processes", str(tmp_path)]  # fmt: skip
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True,
-        text=True, check=False, timeout=120,
+        text=True, check=False, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     expected = {}

@@ -42,7 +42,7 @@ def open_dataset(
 def _open_distributed(recipe: Recipe, root: Path) -> Dataset:
     views, name = recipe.views(), recipe.data.dataset
     if name == "university1652":
-        return University1652.open(root, views, mode=recipe.mode)
+        return University1652.open(root, views, mode=recipe.mode, google=recipe.data.google_photos)
     _refuse_other_views(recipe, ("ground",))
     if name == "cvusa":
         return Cvusa.open(root, views)

@@ -21,7 +21,7 @@ from crossfix.metrics import (
 from crossfix.ranking import BrokenEmbeddings, Ranking, Ties, rank_queries
 from crossfix.view import ViewName
 from training.datasets.split import EvaluationSplit, ImageSet, Positions
-from training.embedding import EmbedImages
+from training.embedding import EmbedImages, unit_rows
 from training.recipe import Mode, Recipe
 
 Float32 = NDArray[np.float32]
@@ -104,9 +104,7 @@ def query_embeddings(split: EvaluationSplit, embed: EmbedImages) -> Float32:
         return found
     sums = np.zeros((len(groups), found.shape[1]))
     np.add.at(sums, groups.rows(), found[groups.columns])
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    mean: Float32 = (sums / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return mean
+    return unit_rows(sums)
 
 
 def evaluate_split(

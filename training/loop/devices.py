@@ -32,7 +32,7 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
     Raises:
         DeviceUnavailable: CUDA was asked for and cannot be had.
         RecipeError: a precision the device does not have, or a batch that the processes cannot
-            share evenly.
+            share evenly or that leaves one image for a normalisation over the batch.
     """
     runtime = recipe.runtime
     device = choose_device(runtime.device)
@@ -51,8 +51,20 @@ def build_accelerator(recipe: Recipe) -> Accelerator:
             f"{accelerator.num_processes} processes",
             hint="choose a sampling.batch_size that is a multiple of the processes",
         )
+    _refuse_lone_images(recipe, recipe.sampling.batch_size // accelerator.num_processes)
     _set_threads(runtime, device)
     return accelerator
+
+
+def _refuse_lone_images(recipe: Recipe, images: int) -> None:
+    """A mean over a batch of one is no normalisation; torch would stop in the first step."""
+    micro_batch = recipe.runtime.micro_batch or images
+    if recipe.model.embedding_norm and (micro_batch == 1 or images % micro_batch == 1):
+        raise RecipeError(
+            f"model.embedding_norm needs two images at once, and of {images} in chunks of "
+            f"{micro_batch} one passes the network alone",
+            hint="choose another runtime.micro_batch or sampling.batch_size",
+        )
 
 
 def _refuse_precision(runtime: RuntimeRecipe, device: torch.device) -> None:

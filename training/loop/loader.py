@@ -20,10 +20,17 @@ from crossfix.errors import CrossfixError, DataError
 from crossfix.images import UInt8
 from crossfix.view import ViewName
 from training.augmentation.batched import Pair, augment_pair, normalise_batch, turn_tiles
+from training.augmentation.pad_crop import pad_crop_pair
 from training.augmentation.sample4geo import augment_sample, read_image
 from training.datasets.split import Int64, PairTable
 from training.loop.pair_batch import PairBatch
-from training.recipe import AugmentationRecipe, BatchedAugmentation, Mode, Recipe
+from training.recipe import (
+    AugmentationRecipe,
+    Mode,
+    PadCropAugmentation,
+    Recipe,
+    Sample4GeoAugmentation,
+)
 from training.recipe_losses import turns_tiles
 from training.sampling.batches import Batch
 from training.seeds import seed_of
@@ -90,7 +97,7 @@ class PairReader(Dataset["LoadedPair | CrossfixError"]):
     def _read(self, task: Task, pair: int) -> tuple[UInt8, UInt8]:
         table, rng = self.tables[task.view], np.random.default_rng([self.seed, task.step, pair])
         tile_index, wanted = int(table.reference[pair]), self.augmentation
-        if isinstance(wanted, BatchedAugmentation):
+        if not isinstance(wanted, Sample4GeoAugmentation):
             return table.queries.read(pair), table.tiles.read(tile_index, rng)
         photo = read_image(table.queries, pair, wanted, mode=self.mode, rng=rng)
         tile = read_image(table.tiles, tile_index, wanted, mode=self.mode, rng=rng, cut=rng)
@@ -179,8 +186,10 @@ class PairLoader:
     def _augmented(self, task: Task, loaded: LoadedPair, generator: torch.Generator) -> Pair:
         pair = Pair(*(to_float(images, self.device) for images in loaded))
         wanted = self.recipe.augmentation
-        if not isinstance(wanted, BatchedAugmentation):
+        if isinstance(wanted, Sample4GeoAugmentation):
             return pair
+        if isinstance(wanted, PadCropAugmentation):
+            return pad_crop_pair(pair, wanted, generator=generator)
         mean = self.recipe.data.mean
         return augment_pair(pair, wanted, view=task.view, mean=mean, generator=generator)
 

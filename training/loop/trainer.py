@@ -131,11 +131,12 @@ class Trainer:
         """Of the schedule; known once training has begun."""
         return self.state.steps_per_epoch * self.recipe.schedule.epochs
 
-    def _embedder(self) -> EmbedImages:
+    def _embedder(self, *, add_mirrored: bool = False) -> EmbedImages:
         runtime = self.recipe.runtime
         return image_set_embedder(
-            self.learner.averaged_model(), precision=runtime.precision, workers=runtime.workers
-        )
+            self.learner.averaged_model(), precision=runtime.precision, workers=runtime.workers,
+            add_mirrored=add_mirrored,
+        )  # fmt: skip
 
     def _start_clock(self) -> None:
         self._saved_s = time.monotonic()
@@ -270,7 +271,8 @@ class Trainer:
             return
         if self._validate is not None:
             with self._reports.throughput.paused():
-                figures = self._validate(self._embedder(), state.step)
+                embed = self._embedder(add_mirrored=self.recipe.data.add_mirrored)
+                figures = self._validate(embed, state.step)
             state.figures = {name: float(value) for name, value in figures.items()}
             self._report("validation", state.figures)
             if state.figures["selection"] > (-math.inf if state.best is None else state.best):

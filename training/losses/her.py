@@ -4,8 +4,8 @@ Cai, Guo, Khan, Hu and Wen, "Ground-to-Aerial Image Geo-Localization With a Hard
 Reweighting Triplet Loss", ICCV 2019. With dp, dn the squared distances of a triplet, m the margin:
 
     weight   w = -log2 p,  p = 1 / (1 + exp(dp - dn + m/2))
-    low      w < log2(1 + exp(-m/2)), apart by the margin: a small constant instead
-    high     w > log2(1 + exp(+m/2)), the negative is nearer: that bound instead
+    low      w < log2(1 + exp(-m/2)), that is dn > dp + m, apart by the margin: a small constant
+    high     w > log2(1 + exp(+m/2)), that is dn < dp, the negative is nearer: that bound instead
     loss     mean over the whole B x B matrix, diagonal included, of w log(1 + exp(dp - dn))
 """
 
@@ -61,12 +61,12 @@ def her_triplets(
     own, every = squared_distances(anchors, others)
     gap = own - every
     weights = functional.softplus(gap + margin / 2) / LN2
-    low = math.log1p(math.exp(-margin / 2)) / LN2
     high = (margin / 2 + math.log1p(math.exp(-margin / 2))) / LN2
     if detach_weights:
         weights = weights.detach()
-    weights = torch.where(weights < low, pruned_weight / len(anchors), weights)
-    weights = torch.where(weights > high, high, weights)
+    # Asked of the gaps, because the weights of long features underflow where the gaps do not.
+    weights = torch.where(gap < -margin, pruned_weight / len(anchors), weights)
+    weights = torch.where(gap > 0, high, weights)
     weights = torch.where(negatives, weights, 0)
     return HerTriplets(weights, functional.softplus(gap))
 

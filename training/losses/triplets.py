@@ -1,6 +1,7 @@
 """Triplets of squared distances: plain hinge, weighted soft margin, batch-hard."""
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from training.losses.batch import FeatureBatch, When, mean_over, squared_distances
 from training.losses.criterion import Criterion
-from training.recipe_losses import BatchHardLoss, HingeLoss, SoftMarginLoss
+from training.recipe_losses import BatchHardLoss, Directions, HingeLoss, SoftMarginLoss
 
 
 def hinge_loss(anchors: Tensor, others: Tensor, negatives: Tensor, *, margin: float) -> Tensor:
@@ -61,46 +62,58 @@ def batch_hard_loss(
     return mean_over(losses, usable)
 
 
-class Hinge(Criterion):
-    """`hinge_loss` in the recipe's directions."""
+class _Directed(Criterion):
+    """The mean over the recipe's directions of what `one_way` gives."""
 
-    def __init__(self, recipe: HingeLoss) -> None:
+    def __init__(self, directions: Directions, *, normalise: bool) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.directions, self.normalise = directions, normalise
 
     def forward(self, batch: FeatureBatch, when: When) -> Tensor:
         """The loss of a whole batch, scalar."""
+        batch = batch.scaled(1, normalise=self.normalise)
+        negatives = batch.negatives()  # the same in both directions
+        ways = [(batch.photo, batch.tile)]
+        if self.directions == "both":
+            ways.append((batch.tile, batch.photo))
+        return torch.stack([self.one_way(*way, negatives, when) for way in ways]).mean()
+
+    @abstractmethod
+    def one_way(self, anchors: Tensor, others: Tensor, negatives: Tensor, when: When) -> Tensor:
+        """The loss in one direction, scalar, of (B, D), (B, D) and (B, B) bool."""
+
+
+class Hinge(_Directed):
+    """`hinge_loss` in the recipe's directions."""
+
+    def __init__(self, recipe: HingeLoss) -> None:
+        super().__init__(recipe.directions, normalise=recipe.normalise)
+        self.margin = recipe.margin
+
+    def one_way(self, anchors: Tensor, others: Tensor, negatives: Tensor, when: When) -> Tensor:
+        """`hinge_loss`."""
         del when
-        batch = batch.scaled(1, normalise=self.recipe.normalise)
-        negatives = batch.negatives()
-        return _mean([
-            hinge_loss(anchors, others, negatives, margin=self.recipe.margin)
-            for anchors, others in _directed(batch, self.recipe.directions)
-        ])  # fmt: skip
+        return hinge_loss(anchors, others, negatives, margin=self.margin)
 
     def loss_when_collapsed(self, batch_size: int) -> float | None:
         """The margin."""
         del batch_size
-        return self.recipe.margin
+        return self.margin
 
 
-class SoftMargin(Criterion):
+class SoftMargin(_Directed):
     """`soft_margin_loss` of unit-length features in the recipe's directions."""
 
     def __init__(self, recipe: SoftMarginLoss) -> None:
-        super().__init__()
+        super().__init__(recipe.directions, normalise=True)
         self.recipe = recipe
 
-    def forward(self, batch: FeatureBatch, when: When) -> Tensor:
-        """The loss of a whole batch, scalar."""
-        batch = batch.scaled(1, normalise=True)
-        negatives, fraction = batch.negatives(), self.recipe.fraction_at(when.epoch)
-        return _mean([
-            soft_margin_loss(
-                anchors, others, negatives, alpha=self.recipe.alpha, fraction=fraction
-            )
-            for anchors, others in _directed(batch, self.recipe.directions)
-        ])  # fmt: skip
+    def one_way(self, anchors: Tensor, others: Tensor, negatives: Tensor, when: When) -> Tensor:
+        """`soft_margin_loss` with the epoch's fraction."""
+        recipe = self.recipe
+        return soft_margin_loss(
+            anchors, others, negatives, alpha=recipe.alpha, fraction=recipe.fraction_at(when.epoch)
+        )
 
     def loss_when_collapsed(self, batch_size: int) -> float | None:
         """log(1 + exp(0))."""
@@ -108,34 +121,19 @@ class SoftMargin(Criterion):
         return math.log(2)
 
 
-class BatchHard(Criterion):
+class BatchHard(_Directed):
     """`batch_hard_loss` in the recipe's directions."""
 
     def __init__(self, recipe: BatchHardLoss) -> None:
-        super().__init__()
-        self.recipe = recipe
+        super().__init__(recipe.directions, normalise=recipe.normalise)
+        self.margin = recipe.margin
 
-    def forward(self, batch: FeatureBatch, when: When) -> Tensor:
-        """The loss of a whole batch, scalar."""
+    def one_way(self, anchors: Tensor, others: Tensor, negatives: Tensor, when: When) -> Tensor:
+        """`batch_hard_loss`."""
         del when
-        batch = batch.scaled(1, normalise=self.recipe.normalise)
-        negatives = batch.negatives()
-        return _mean([
-            batch_hard_loss(anchors, others, negatives, margin=self.recipe.margin)
-            for anchors, others in _directed(batch, self.recipe.directions)
-        ])  # fmt: skip
+        return batch_hard_loss(anchors, others, negatives, margin=self.margin)
 
     def loss_when_collapsed(self, batch_size: int) -> float | None:
         """The margin, or log(1 + exp(0))."""
         del batch_size
-        return math.log(2) if self.recipe.margin is None else self.recipe.margin
-
-
-def _directed(batch: FeatureBatch, directions: str) -> list[tuple[Tensor, Tensor]]:
-    """(anchors, others) of each direction; the negatives are the same in both."""
-    forth = [(batch.photo, batch.tile)]
-    return [*forth, (batch.tile, batch.photo)] if directions == "both" else forth
-
-
-def _mean(losses: list[Tensor]) -> Tensor:
-    return torch.stack(losses).mean()
+        return math.log(2) if self.margin is None else self.margin

@@ -115,8 +115,20 @@ def _first_line(problem: Exception) -> str:
 
 @torch.no_grad()
 def map_size(backbone: nn.Module, channels: int, height_px: int, width_px: int) -> tuple[int, int]:
-    """(rows, columns) of the map that images of a size give."""
+    """(rows, columns) of the map that images of a size give.
+
+    Raises:
+        RecipeError: the network sees nothing in such images.
+    """
     was_training = backbone.training
-    found: Tensor = backbone.eval()(torch.zeros(1, channels, height_px, width_px))
+    try:
+        found: Tensor = backbone.eval()(torch.zeros(1, channels, height_px, width_px))
+    except RuntimeError as problem:  # of a pooling or convolution whose output would be empty
+        inner = backbone.network if isinstance(backbone, FeatureMap) else backbone
+        raise RecipeError(
+            f"{type(inner).__name__} gives no map of images of {width_px} x {height_px} pixels: "
+            f"{_first_line(problem)}",
+            hint="use larger images; the sizes are in data and model.tile_transform",
+        ) from problem
     backbone.train(was_training)
     return found.shape[2], found.shape[3]
