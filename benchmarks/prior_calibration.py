@@ -21,11 +21,12 @@ from benchmarks.record import ROOT, append_row
 from benchmarks.unseen_towns import build, embed
 from crossfix.encoder import Encoder
 from crossfix.estimate import CANDIDATES
-from crossfix.gallery import Gallery
 from crossfix.geodesy import LonLat, distance_m
 from crossfix.metrics import expected_calibration_error
 from crossfix.prior import Disc
+from crossfix.tile_table import TileTable
 from demo.answer import TruePhoto, read_photos
+from service.galleries.one_piece import OnePiece
 from service.galleries.snapshot_loading import Snapshot
 from service.localizer import estimate_place
 
@@ -70,7 +71,7 @@ def main() -> int:
                     origin = other if truth == "other_town" else town
                     of_kind = [i for i, one in enumerate(photos[origin]) if one.kind == kind]
                     asked[truth] += ask(
-                        Snapshot(encoder=encoder, gallery=galleries[town], version=""),
+                        Snapshot(encoder, OnePiece(galleries[town]), version=""),
                         [photos[origin][i] for i in of_kind],
                         embeddings[origin][of_kind],
                         radius_m=radius_m,
@@ -94,11 +95,12 @@ def ask(
     truth: Truth,
 ) -> list[Asked]:
     """Every photo in a disc that holds its place, or that does not."""
-    answers = []
+    answers, gallery = [], snapshot.gallery
+    assert isinstance(gallery, OnePiece)
     for photo, embedding, disc in zip(
-        photos, embeddings, _discs(snapshot.gallery, photos, radius_m, rng, truth), strict=True
+        photos, embeddings, _discs(gallery.tiles, photos, radius_m, rng, truth), strict=True
     ):
-        found = snapshot.gallery.search(embedding[None], CANDIDATES, prior=disc)
+        found = gallery.search(embedding[None], CANDIDATES, prior=disc)
         place = estimate_place(snapshot, found, photo.view)
         if place is None:
             raise SystemExit(f"the encoder is not calibrated for {photo.view} photos")
@@ -110,13 +112,12 @@ def ask(
 
 
 def _discs(
-    gallery: Gallery,
+    tiles: TileTable,
     photos: Sequence[TruePhoto],
     radius_m: float,
     rng: np.random.Generator,
     truth: Truth,
 ) -> Iterator[Disc]:
-    tiles = gallery.tiles
     for photo in photos:
         lon, lat = photo.lon, photo.lat
         if truth != "inside":

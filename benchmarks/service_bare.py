@@ -14,6 +14,7 @@ from crossfix.gallery import Gallery, current_version
 from crossfix.images import ImageLimits, decode
 from crossfix.preprocess import prepare
 from crossfix.view import ViewName
+from service.galleries.one_piece import OnePiece
 from service.galleries.snapshot import Snapshot
 from service.localizer import estimate_place
 
@@ -33,7 +34,7 @@ class Bare:
         """Loads them on the CPU, one thread per run, as the service does."""
         loaded = Encoder.load(encoder, device="cpu", threads=1)
         version = current_version(gallery)
-        snapshot = Snapshot(loaded, Gallery.open(gallery, version=version), version)
+        snapshot = Snapshot(loaded, OnePiece(Gallery.open(gallery, version=version)), version)
         return cls(snapshot, photo.read_bytes(), view)
 
     def tensor(self) -> Float32:

@@ -97,7 +97,7 @@ class ShardedGallery:
         lost: dict[int, str] = {}
         with ThreadPoolExecutor(min(len(manifest.shards), _MAX_THREADS)) as pool:
             opened = pool.map(
-                lambda entry: _open_shard(root, manifest, entry, verify=verify), manifest.shards
+                lambda entry: open_shard(root, manifest, entry, verify=verify), manifest.shards
             )
             for number, found in enumerate(opened):
                 if isinstance(found, Gallery):
@@ -240,10 +240,14 @@ class ShardedGallery:
         return self.shards[shard], local
 
 
-def _open_shard(
+def open_shard(
     root: Path, manifest: EpochManifest, entry: ShardEntry, *, verify: bool
 ) -> Gallery | str:
-    """The shard, or one sentence why it is lost; a shard of something else is refused."""
+    """The shard, or one sentence why it is lost.
+
+    Raises:
+        GalleryCorrupt: it is another shard than the one the epoch names.
+    """
     directory = version_directory(shard_root(root, entry), entry.version)
     try:
         found = sha256_file(directory / MANIFEST_FILE)

@@ -1,9 +1,10 @@
 """Asking many shards at once, and merging what they answer into one exact ranking."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from crossfix.vector_search import SearchResult
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
-Answer = SearchResult | None | str
+AnswerT = TypeVar("AnswerT")
 
 
 class Shard(Protocol):
@@ -34,6 +35,39 @@ class ShardAnswers:
     failures: dict[int, str]
 
 
+def ask_each(
+    pool: ThreadPoolExecutor,
+    calls: Mapping[int, Callable[[], AnswerT]],
+    *,
+    timeout_s: float | None = None,
+) -> tuple[dict[int, AnswerT], dict[int, str]]:
+    """Calls all at once; a failure or a late answer of one harms no other.
+
+    Returns:
+        what each answered, and in one sentence what went wrong with the others.
+    """
+    if len(calls) == 1 and timeout_s is None:  # the usual case under a prior: no thread to wake
+        ((number, call),) = calls.items()
+        told = {number: _tried(call)}
+    else:
+        asked = {pool.submit(_tried, call): number for number, call in calls.items()}
+        done, late = wait(asked, timeout=timeout_s)
+        told = {asked[future]: future.result() for future in done}
+        for future in late:
+            future.cancel()
+            told[asked[future]] = (None, f"no answer within {timeout_s} s")
+    answers = {number: answer[0] for number, (answer, _) in told.items() if answer is not None}
+    return answers, {number: why for number, (answer, why) in told.items() if answer is None}
+
+
+def _tried(call: Callable[[], AnswerT]) -> tuple[tuple[AnswerT] | None, str]:
+    """The answer, in a tuple so that None is one too, or what went wrong."""
+    try:
+        return (call(),), ""
+    except Exception as problem:  # one shard's trouble, of whatever kind, is not the others'
+        return None, f"{type(problem).__name__}: {problem}"
+
+
 def ask_shards(
     pool: ThreadPoolExecutor,
     shards: Mapping[int, Shard],
@@ -44,34 +78,25 @@ def ask_shards(
     timeout_s: float | None = None,
 ) -> ShardAnswers:
     """Searches all given shards at once; a failure or a late answer of one harms no other."""
-    if len(shards) == 1 and timeout_s is None:  # the usual case under a prior: no thread to wake
-        ((number, shard),) = shards.items()
-        answers = {number: _answer_of(shard, embeddings, k, prior)}
-    else:
-        asked: dict[Future[Answer], int] = {
-            pool.submit(_answer_of, shard, embeddings, k, prior): number
-            for number, shard in shards.items()
-        }
-        done, late = wait(asked, timeout=timeout_s)
-        answers = {asked[future]: future.result() for future in done}
-        for future in late:
-            future.cancel()
-            answers[asked[future]] = f"no answer within {timeout_s} s"
+    calls = {
+        number: partial(_answer_of, shard, embeddings, k, prior) for number, shard in shards.items()
+    }
+    answers, failures = ask_each(pool, calls, timeout_s=timeout_s)
     return ShardAnswers(
-        results={n: one for n, one in answers.items() if isinstance(one, SearchResult)},
-        answered=sum(not isinstance(one, str) for one in answers.values()),
-        failures={n: one for n, one in answers.items() if isinstance(one, str)},
+        results={number: one for number, one in answers.items() if one is not None},
+        answered=len(answers),
+        failures=failures,
     )
 
 
-def _answer_of(shard: Shard, embeddings: Float32, k: int, prior: Prior | None) -> Answer:
-    """The shard's result, None where it has no tile inside the prior, or what went wrong."""
+def _answer_of(
+    shard: Shard, embeddings: Float32, k: int, prior: Prior | None
+) -> SearchResult | None:
+    """The shard's result, None where it has no tile inside the prior."""
     try:
         return shard.search(embeddings, k, prior=prior)
     except PriorOutsideGallery:
         return None
-    except Exception as problem:  # one shard's trouble, of whatever kind, is not the others'
-        return f"{type(problem).__name__}: {problem}"
 
 
 def merge_results(

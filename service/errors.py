@@ -38,6 +38,20 @@ class NotReady(CrossfixError):
     retry_after_s: float = 5.0
 
 
+class ShardsLost(CrossfixError):
+    """The shards that could have answered do not."""
+
+    code = "shards_lost"
+
+    retry_after_s: float = 5.0
+
+
+class ClusterUnavailable(CrossfixError):
+    """The Ray cluster cannot be used."""
+
+    code = "cluster_unavailable"
+
+
 class Overloaded(CrossfixError):
     """The photo was not accepted because it would wait too long.
 
@@ -172,6 +186,7 @@ STATUS_OF: dict[type[CrossfixError], int] = {
     JobOver: HTTPStatus.CONFLICT,
     VersionUnusable: HTTPStatus.CONFLICT,
     NotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    ShardsLost: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     ClientGone: CLIENT_CLOSED_REQUEST,

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,17 @@ from crossfix.estimate import CANDIDATES, Candidates, LocationEstimate, estimate
 from crossfix.images import decode
 from crossfix.onnx_session import CPU
 from crossfix.preprocess import Prepared, prepare
-from crossfix.vector_search import SearchResult
 from crossfix.view import ViewName
 from service.batching.micro_batcher import BatchObserver, MicroBatcher
 from service.errors import DeadlineExceeded
+from service.galleries.served import Hits
 from service.galleries.snapshot import Snapshot
 from service.photos.localization import STAGES, Localization, PhotoQuery, Span
 from service.settings import Settings
 
 Float32 = NDArray[np.float32]
 
+PART_IS_MISSING = "a part of the gallery did not answer, and the place may be there"
 _STAGE_OF = {
     "decode_queue": "queue",
     "decode": "decode",
@@ -241,9 +242,12 @@ def _search(snapshot: Snapshot, work: _Work) -> Localization:
     return Localization(
         snapshot=snapshot,
         rows=found.rows[0, : query.k],
+        tiles=found.tiles,
+        at=found.at[: query.k],
         scores=scores[: query.k],
         margin=float(scores[0] - scores[1]) if len(scores) > 1 else None,
         estimate=place,
+        reach=found.reach,
         warnings=work.prepared.warnings,
         stage_s=_stage_seconds(work.timeline),
         timeline=tuple(work.timeline),
@@ -259,20 +263,29 @@ def _stage_seconds(timeline: Sequence[Span]) -> dict[str, float]:
     return seconds
 
 
-def estimate_place(
-    snapshot: Snapshot, found: SearchResult, view: ViewName
-) -> LocationEstimate | None:
-    """The estimate from the best candidates; None without a calibration for the view."""
+def estimate_place(snapshot: Snapshot, found: Hits, view: ViewName) -> LocationEstimate | None:
+    """The estimate from the best candidates; None without a calibration for the view.
+
+    The calibration knows whole galleries. Where shards did not answer, the place may lie in one of
+    them: the confidence is multiplied by the share of tiles that were looked at, which would be
+    the chance of its lying there if nothing were known of it.
+    """
     calibration = snapshot.encoder.manifest.calibration.get(view)
     if calibration is None:
         return None
-    rows, tiles = found.rows[0, :CANDIDATES], snapshot.gallery.tiles
-    return estimate(
+    tiles, at = found.tiles, found.at[:CANDIDATES]
+    place = estimate(
         Candidates(
             scores=found.scores[0, :CANDIDATES].astype(np.float64),
-            lon=tiles.lon[rows],
-            lat=tiles.lat[rows],
-            size_m=tiles.size_m[rows],
+            lon=tiles.lon[at],
+            lat=tiles.lat[at],
+            size_m=tiles.size_m[at],
         ),
         calibration,
     )
+    if found.reach.tiles_share == 1:
+        return place
+    confidence = place.confidence * found.reach.tiles_share
+    refused = place.refused or confidence < calibration.refuse_below
+    reason = PART_IS_MISSING if refused and not place.refused else place.reason
+    return replace(place, confidence=confidence, refused=refused, reason=reason)

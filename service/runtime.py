@@ -7,6 +7,7 @@ from typing import Any
 
 from crossfix.errors import CrossfixError
 from service.errors import NotReady, Overloaded
+from service.galleries.served import is_answering
 from service.galleries.snapshot import Snapshot, SnapshotHolder
 from service.guard.key_ring import KeyRing
 from service.guard.rate_limit import RateLimit
@@ -81,7 +82,8 @@ class Runtime:
     @property
     def is_ready(self) -> bool:
         """Whether /readyz answers 200."""
-        return self.holder.live is not None and not self.draining
+        live = self.holder.live
+        return live is not None and not self.draining and is_answering(live.gallery)
 
     @property
     def localizer(self) -> Localizer:
@@ -157,7 +159,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.holder.close()
+        await asyncio.to_thread(self.holder.close)
         if self._localizer is not None:
             self._localizer.close()
         if self.kept_images is not None:

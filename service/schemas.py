@@ -17,6 +17,20 @@ class GalleryName(BaseModel):
     tiles: int
 
 
+class AnsweringGallery(GalleryName):
+    """Which gallery version answered, and whether all of it did.
+
+    A gallery of one piece is one shard.
+    """
+
+    shards_total: int = Field(description="Shards the gallery is made of.")
+    shards_asked: int = Field(description="Those that may hold the place: all, without a prior.")
+    shards_answered: int = Field(
+        description="Of those asked. Fewer than `shards_asked`: a partial answer, the place may "
+        "lie in what is missing."
+    )
+
+
 class ErrorDetail(BaseModel):
     """Why a request failed."""
 

@@ -6,7 +6,7 @@ Read from environment variables ``CROSSFIX_<NAME>``; command line flags override
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,6 +20,7 @@ from service.settings_checks import first_contradiction
 CUDA_MAX_BATCH = 16
 Words = Annotated[tuple[str, ...], NoDecode]  # `a,b` in a variable or flag
 Folders = Annotated[tuple[Path, ...], NoDecode]
+Engine = Literal["local", "ray"]
 
 
 class Settings(BaseSettings):
@@ -28,7 +29,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CROSSFIX_", extra="forbid", frozen=True)
 
     encoder: Path = Field(description="Encoder directory (holds encoder.json).")
-    gallery: Path = Field(description="Gallery directory (holds CURRENT.json and versions/).")
+    gallery: Path = Field(
+        description="Gallery directory (holds CURRENT.json, or CURRENT_EPOCH.json and shards/)."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(
         default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one."
@@ -124,7 +127,9 @@ class Settings(BaseSettings):
         default=10.0,
         gt=0,
         le=86_400,
-        description=("How often the gallery's CURRENT.json is looked at, in seconds."),
+        description=(
+            "How often the gallery's CURRENT.json (or CURRENT_EPOCH.json) is looked at, in seconds."
+        ),
     )
     drain_s: float = Field(
         default=5.0,
@@ -142,6 +147,36 @@ class Settings(BaseSettings):
         description=("After draining: how long running requests may take to finish, in seconds."),
     )
 
+    engine: Engine = Field(
+        default="local",
+        description=(
+            "Where the gallery is searched: local is this process, for a gallery of one piece or "
+            "in shards; ray is a Ray cluster, one actor for each shard. ray needs the extra `ray`."
+        ),
+    )
+    ray_address: str = Field(
+        default="",
+        description=(
+            "Address of the Ray cluster's head, such as 10.0.0.1:6379; without one Ray is "
+            "started on this machine. Whoever reaches Ray's ports may run code there: private "
+            "networks only."
+        ),
+    )
+    shard_cpus: float = Field(
+        default=0.5,
+        ge=0,
+        le=256,
+        description="Share of a node's CPUs that Ray sets aside for each shard.",
+    )
+    shard_timeout_s: float = Field(
+        default=2.0,
+        gt=0,
+        le=600,
+        description=(
+            "How long a search waits for a shard, in seconds; the answer is made of those that "
+            "answered, and says so."
+        ),
+    )
     precision: Precision = Field(
         default="fp32",
         description="Which variant of the encoder runs: fp32, fp16 or int8, where it holds them.",

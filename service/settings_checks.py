@@ -184,6 +184,12 @@ def _batches_hold_a_photo(settings: "Settings") -> str:
     )
 
 
+def _ray_address_has_an_engine(settings: "Settings") -> str:
+    if settings.ray_address and settings.engine != "ray":
+        return f"ray_address is set while engine is {settings.engine}; set engine to ray, too"
+    return ""
+
+
 CHECKS: tuple[Callable[["Settings"], str], ...] = (
     _host_is_named,
     _rebuild_needs_keys,
@@ -197,6 +203,7 @@ CHECKS: tuple[Callable[["Settings"], str], ...] = (
     _traces_have_an_address,
     _photos_may_finish,
     _batches_hold_a_photo,
+    _ray_address_has_an_engine,
 )
 
 

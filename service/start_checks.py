@@ -3,6 +3,7 @@
 import stat
 from pathlib import Path
 
+from crossfix.sharded_gallery_manifest import is_sharded
 from service.errors import SettingsUnsafe
 from service.guard.key_ring import KeyRing
 from service.kept_images import refuse_open_folder
@@ -14,7 +15,8 @@ def refuse_unsafe_start(settings: Settings, keys: KeyRing | None) -> None:
     """The checks that look at the disk.
 
     Raises:
-        SettingsUnsafe: a folder of rebuilds is missing or open to all, or nobody may rebuild.
+        SettingsUnsafe: a folder of rebuilds is missing or open to all, nobody may rebuild, or the
+            gallery is of a kind that rebuilds cannot make.
     """
     folders = [("rebuild_roots", root) for root in settings.rebuild_roots]
     if settings.rebuild_recipes is not None:
@@ -34,6 +36,12 @@ def refuse_unsafe_start(settings: Settings, keys: KeyRing | None) -> None:
             f"rebuild_recipes: anybody on this machine may write to {recipes}, and recipes may "
             "make the service read any address",
             hint=f"chmod o-w {recipes}",
+        )
+    if may_rebuild(settings) and is_sharded(settings.gallery):
+        raise SettingsUnsafe(
+            f"rebuilds are configured, but they make galleries of one piece and {settings.gallery} "
+            "is a sharded one",
+            hint="leave rebuild_roots and rebuild_recipes out; use `python -m index_builder`",
         )
     if may_rebuild(settings) and keys is not None and not keys.holds("admin"):
         raise SettingsUnsafe(

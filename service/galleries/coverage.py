@@ -4,6 +4,7 @@ Tiles become cells of a fine grid, cells become rectangles: runs along a row, eq
 neighbouring rows together. Too many rectangles: again on a coarser grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,23 +24,48 @@ _LONGITUDE_BINS = 3600
 _DECIMALS = 7  # a centimetre
 
 
-def cover(tiles: TileTable) -> dict[str, Any]:
+def cover(tiles: TileTable, *, at_most: int = RECTANGLES_AT_MOST) -> dict[str, Any]:
     """A GeoJSON MultiPolygon (RFC 7946) over the tiles; its rectangles do not overlap.
 
     Every tile's centre lies inside. At the antimeridian rectangles are cut in two. Where tiles
     leave small gaps, or lie scattered in more places than there are rectangles, it is too large.
+
+    Args:
+        at_most: so many rectangles, those cut in two counted once.
     """
     boxes = _Boxes.of(tiles)
     grid = _Grid.over(boxes)
     fine = grid.cells_of(boxes)
     step = 1
     rectangles = _rectangles(fine, step)
-    while len(rectangles) > RECTANGLES_AT_MOST:
+    while len(rectangles) > at_most:
         # Scattered cells become fewer with the square of the step, outlines more slowly.
-        step = max(step + 1, int(step * (len(rectangles) / RECTANGLES_AT_MOST) ** 0.5))
+        step = max(step + 1, int(step * (len(rectangles) / at_most) ** 0.5))
         rectangles = _rectangles(fine, step)
     polygons = [ring for one in grid.to_degrees(rectangles) for ring in _rings(*one)]
     return {"type": "MultiPolygon", "coordinates": [[ring] for ring in polygons]}
+
+
+def unite(coverages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several coverages as one whose rectangles do not overlap.
+
+    Where that would take far more rectangles than they have together, they stay as they are.
+    """
+    rings = [polygon[0] for one in coverages for polygon in one["coordinates"]]
+    corners = np.array([[*ring[0], *ring[2]] for ring in rings], np.float64)
+    lon, x = np.unique(corners[:, [0, 2]], return_inverse=True)
+    lat, y = np.unique(corners[:, [1, 3]], return_inverse=True)
+    taken = np.zeros((len(lat), len(lon)), bool)
+    for (left, right), (low, high) in zip(x.reshape(-1, 2), y.reshape(-1, 2), strict=True):
+        taken[low:high, left:right] = True
+    up, across = np.nonzero(taken)
+    united = _rectangles(np.stack([across, up]).astype(np.int64), 1)
+    if len(united) > 2 * max(len(rings), RECTANGLES_AT_MOST):
+        return {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+    boxes = np.stack(
+        [lon[united[:, 0]], lat[united[:, 1]], lon[united[:, 2]], lat[united[:, 3]]], axis=1
+    )
+    return {"type": "MultiPolygon", "coordinates": [[_ring(*box)] for box in boxes.tolist()]}
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossfix.errors import CrossfixError, GalleryCorrupt
-from crossfix.gallery import current_version, version_directory
+from crossfix.gallery import version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest, SourceInfo
 from crossfix.gallery_versions import list_versions
 from crossfix.manifest import read_model
+from crossfix.sharded_gallery_epochs import list_epochs
+from crossfix.sharded_gallery_manifest import is_sharded, read_epoch
 from service.galleries.schemas import Credit, VersionInfo
+from service.galleries.served import live_version
 from service.galleries.snapshot import Snapshot
 from service.schemas import EncoderName
 
@@ -27,16 +30,19 @@ class VersionShelf:
     def on_disk(self) -> str | None:
         """The version that CURRENT.json names; None where it cannot be read."""
         try:
-            return current_version(self._root)
+            return live_version(self._root)
         except (CrossfixError, OSError):
             return None
 
     def list(self, live: Snapshot) -> list[VersionInfo]:
         """Every version, newest first; empty where the folder cannot be read."""
+        sharded = is_sharded(self._root)
         try:
-            names = list_versions(self._root)
+            names = list_epochs(self._root) if sharded else list_versions(self._root)
         except (CrossfixError, OSError):
             names = []
+        if sharded:
+            return [self._describe_epoch(name, live) for name in reversed(names)]
         with self._lock:
             known = {name: self._read(name) for name in names}
             self._known = {name: one for name, one in known.items() if one is not None}
@@ -74,6 +80,30 @@ class VersionShelf:
             else None,
         )
 
+    def _describe_epoch(self, name: str, live: Snapshot) -> VersionInfo:
+        """Shards may be on disks that only their nodes see: nothing is said of their files."""
+        try:
+            epoch = read_epoch(self._root, name)
+        except (CrossfixError, OSError):
+            epoch = None
+        problem = "" if epoch else "its manifest cannot be read"
+        if epoch and epoch.embedding_space_id != live.encoder.embedding_space_id:
+            problem = _other_encoder(epoch.encoder_name)
+        return VersionInfo(
+            version=name,
+            live=name == live.version,
+            usable=not problem,
+            problem=problem,
+            created=epoch.created if epoch else None,
+            tiles=epoch.tile_count if epoch else None,
+            size_bytes=None,
+            encoder=EncoderName(
+                name=epoch.encoder_name, embedding_space_id=epoch.embedding_space_id
+            )
+            if epoch
+            else None,
+        )
+
     def _problem(self, name: str, manifest: GalleryManifest | None, live: Snapshot) -> str:
         if manifest is None:
             return "its manifest cannot be read"
@@ -85,8 +115,12 @@ class VersionShelf:
             if size != entry.size_bytes:
                 return f"{file} has {size} bytes instead of {entry.size_bytes}"
         if manifest.embedding_space_id != live.encoder.embedding_space_id:
-            return f"it was embedded by another encoder, {manifest.encoder_name}"
+            return _other_encoder(manifest.encoder_name)
         return ""
+
+
+def _other_encoder(name: str) -> str:
+    return f"it was embedded by another encoder, {name}"
 
 
 def credits_of(sources: Sequence[SourceInfo]) -> list[Credit]:

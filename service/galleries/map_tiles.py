@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from PIL import Image
 from crossfix.gallery import Gallery
 from crossfix.geodesy import TileId
 from service.galleries.map_index import MapIndex, SizeClass, world_boxes
-from service.galleries.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from service.galleries.snapshot import Snapshot
 
 SIDE_PX = 256
 MAX_ZOOM = 22
@@ -31,10 +34,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class MapPicture:
-    """A map tile of `SIDE_PX` pixels as a file: JPEG where it is full, else PNG."""
+    """A map tile of `SIDE_PX` pixels as a file: JPEG where it is full, else PNG.
+
+    Attributes:
+        is_complete: False where a shard that may have imagery here did not answer.
+    """
 
     data: bytes
     media_type: str
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,6 @@ class MapTiles:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._version = ""
-        self._index: MapIndex | None = None
         self._drawn: OrderedDict[TileId, MapPicture] = OrderedDict()
 
     def remembered(self, version: str, tile: TileId) -> MapPicture | None:
@@ -69,29 +76,23 @@ class MapTiles:
             self._drawn.move_to_end(tile)
             return self._drawn[tile]
 
-    def draw(self, snapshot: Snapshot, tile: TileId) -> MapPicture:
+    def draw(self, snapshot: "Snapshot", tile: TileId) -> MapPicture:
         """The map tile as a file."""
         known = self.remembered(snapshot.version, tile)
         if known is not None:
             return known
-        picture = encoded(paint(snapshot.gallery, self._index_of(snapshot), tile))
         with self._lock:
-            if snapshot.version == self._version:
+            if snapshot.version != self._version:
+                self._version = snapshot.version
+                self._drawn.clear()
+        painted = snapshot.gallery.paint(tile)
+        picture = encoded(painted.canvas, is_complete=painted.is_complete)
+        with self._lock:
+            if snapshot.version == self._version and picture.is_complete:
                 self._drawn[tile] = picture
                 while len(self._drawn) > CACHED:
                     self._drawn.popitem(last=False)
         return picture
-
-    def _index_of(self, snapshot: Snapshot) -> MapIndex:
-        """Kept for one version, and without the snapshot: that must not outlive its swap."""
-        with self._lock:
-            if self._index is not None and self._version == snapshot.version:
-                return self._index
-        index = MapIndex(snapshot.gallery.tiles)
-        with self._lock:
-            self._version, self._index = snapshot.version, index
-            self._drawn.clear()
-        return index
 
 
 def paint(gallery: Gallery, index: MapIndex, tile: TileId) -> Image.Image:
@@ -247,11 +248,11 @@ def _cells(tile: TileId, across: int) -> tuple[int, NDArray[np.int64], NDArray[n
     return tile.zoom + across.bit_length() - 1, tile.x * across + x, tile.y * across + y
 
 
-def encoded(canvas: Image.Image) -> MapPicture:
+def encoded(canvas: Image.Image, *, is_complete: bool = True) -> MapPicture:
     """A painted map tile as a file."""
     buffer = io.BytesIO()
     if canvas.getchannel("A").getextrema()[0] == 255:
         canvas.convert("RGB").save(buffer, "JPEG", quality=82)
-        return MapPicture(buffer.getvalue(), "image/jpeg")
+        return MapPicture(buffer.getvalue(), "image/jpeg", is_complete)
     canvas.save(buffer, "PNG", compress_level=4)
-    return MapPicture(buffer.getvalue(), "image/png")
+    return MapPicture(buffer.getvalue(), "image/png", is_complete)

@@ -38,7 +38,7 @@ class VersionInfo(BaseModel):
     problem: str = Field(description="Why it is not usable; empty where it is.")
     created: str | None = Field(description="UTC, ISO 8601; null where the manifest is unreadable.")
     tiles: int | None
-    size_bytes: int | None = Field(description="Of its files.")
+    size_bytes: int | None = Field(description="Of its files; null for an epoch of shards.")
     encoder: EncoderName | None
 
 
@@ -61,15 +61,19 @@ class GalleryInfo(BaseModel):
     content_hash: str
     created: str = Field(description="UTC, ISO 8601.")
     loaded: str = Field(description="When it became live here; UTC, ISO 8601.")
-    size_bytes: int = Field(description="Of the live version's files.")
+    size_bytes: int = Field(description="Of the live version's files; of known shards only.")
+    shards_total: int = Field(description="Shards of the live epoch; 1 in one piece.")
+    shards_lost: list[int] = Field(description="Numbers of those that do not answer now.")
     coverage: MultiPolygon = Field(
         description="Where the tiles are: rectangles that do not overlap; small gaps are closed."
     )
     version_on_disk: str | None = Field(
-        description="What CURRENT.json names; another one than `version` has not been taken over "
-        "yet, or was refused. Null where it is unreadable."
+        description="What CURRENT.json (or CURRENT_EPOCH.json) names; another one than `version` "
+        "has not been taken over yet, or was refused. Null where it is unreadable."
     )
-    versions: list[VersionInfo] = Field(description="All on disk, newest first.")
+    versions: list[VersionInfo] = Field(
+        description="All on disk, newest first; of a sharded gallery its epochs."
+    )
 
 
 class ActivateRequest(BaseModel):

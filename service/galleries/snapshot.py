@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crossfix.errors import CrossfixError
-from crossfix.gallery import current_version, version_directory
+from crossfix.gallery import version_directory
+from crossfix.sharded_gallery_manifest import epoch_path, is_sharded, read_epoch, shard_root
 from service.errors import NotReady
 from service.galleries.daemon_thread import run_in_daemon
+from service.galleries.served import live_version
 from service.galleries.snapshot_activation import explain, switch_on_disk
 from service.galleries.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
 from service.logs.log import EVENTS
@@ -113,7 +115,7 @@ class SnapshotHolder:
     async def _reload(self, live: Snapshot, *, at_once: bool) -> bool:
         wanted = "?"
         try:
-            wanted = await self._in_thread(current_version, self._settings.gallery)
+            wanted = await self._in_thread(live_version, self._settings.gallery)
             if wanted == live.version:
                 self._forgive(live)
                 return False
@@ -207,9 +209,14 @@ class SnapshotHolder:
         return await run_in_daemon(partial(run, *arguments), name="reload")
 
     def close(self) -> None:
-        """Drops what is being loaded; the process does not wait for it."""
+        """Drops what is being loaded, for which the process does not wait, and lets go of shards.
+
+        The latter may take seconds where they are on a cluster.
+        """
         for task in self._switches:
             task.cancel()
+        if self._live is not None:
+            self._live.gallery.close()
 
 
 def _code_of(problem: Exception) -> str:
@@ -227,12 +234,24 @@ def _log_refused_wish(version: str | None, problem: Exception) -> None:
 
 def _look_at(settings: Settings, version: str) -> FileStates:
     """(name, size, time of change) of the files that a refused version is made of."""
-    folders: tuple[Path, ...] = (version_directory(settings.gallery, version), settings.encoder)
+    folders = [*_folders_of(settings.gallery, version), settings.encoder]
+    files = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
     states = []
-    for path in (path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+    for path in [*files, epoch_path(settings.gallery, version)]:
         try:
             state = path.stat()
-        except OSError:  # it was renamed meanwhile
+        except OSError:  # it was renamed meanwhile, or there are no epochs here
             continue
         states.append((str(path), state.st_size, state.st_mtime_ns))
     return tuple(sorted(states))
+
+
+def _folders_of(root: Path, version: str) -> list[Path]:
+    """Of a version, or of every shard's in an epoch."""
+    if not is_sharded(root):
+        return [version_directory(root, version)]
+    try:
+        shards = read_epoch(root, version).shards
+    except (CrossfixError, OSError):
+        return []
+    return [version_directory(shard_root(root, shard), shard.version) for shard in shards]

@@ -1,25 +1,28 @@
-"""Making another gallery version live on demand: on disk first, whole or not at all."""
+"""Making another gallery version or epoch live on demand: on disk first, whole or not at all."""
 
 from crossfix.errors import (
     EncoderError,
     EncoderGalleryMismatch,
     GalleryCorrupt,
+    GalleryError,
     GalleryNotFound,
     PublishError,
 )
 from crossfix.gallery_versions import GalleryLocked, find_version, locked, make_live
-from service.errors import JobRunning, VersionNotFound, VersionUnusable
+from crossfix.sharded_gallery_epochs import find_epoch, make_epoch_live
+from crossfix.sharded_gallery_manifest import is_sharded
+from service.errors import ClusterUnavailable, JobRunning, VersionNotFound, VersionUnusable
 from service.galleries.snapshot_loading import Snapshot, load_version
 from service.settings import Settings
 
 
 def switch_on_disk(settings: Settings, live: Snapshot, version: str | None) -> Snapshot:
-    """Verifies, loads and tries a version, then makes `CURRENT.json` name it.
+    """Verifies, loads and tries a version, then makes it live on disk.
 
     The gallery stays locked all the while: nobody can prune the version, or publish another.
 
     Args:
-        version: None for the newest one older than the one `CURRENT.json` names.
+        version: None for the newest one older than the one that is live on disk.
 
     Returns:
         the loaded version; swapping to it is left to the caller.
@@ -29,9 +32,14 @@ def switch_on_disk(settings: Settings, live: Snapshot, version: str | None) -> S
     """
     root = settings.gallery
     with locked(root):
-        wanted = find_version(root, version)
+        sharded = is_sharded(root)
+        wanted = find_epoch(root, version) if sharded else find_version(root, version)
         snapshot = load_version(settings, wanted, live.encoder)
-        make_live(root, wanted)
+        try:
+            (make_epoch_live if sharded else make_live)(root, wanted)
+        except BaseException:
+            snapshot.gallery.close()
+            raise
     return snapshot
 
 
@@ -59,6 +67,11 @@ def explain(problem: Exception, version: str | None) -> Exception:
         case EncoderError():
             return VersionUnusable(
                 f"the encoder that {name} needs cannot be used; nothing was changed",
+                hint="the service's log has the cause",
+            )
+        case GalleryError() | ClusterUnavailable():  # of shards that their nodes could not open
+            return VersionUnusable(
+                f"{name} could not be loaded; nothing was changed",
                 hint="the service's log has the cause",
             )
         case PublishError() | OSError():

@@ -2,8 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +14,14 @@ from crossfix.errors import (
     EncoderCorrupt,
     EncoderGalleryMismatch,
     GalleryCorrupt,
-    GalleryNotFound,
 )
 from crossfix.estimate import CANDIDATES
-from crossfix.gallery import Gallery, current_version, version_directory
-from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest
 from crossfix.images import Photo
 from crossfix.manifest import read_model
 from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS
-from service.galleries.coverage import cover
-from service.galleries.snapshot_memory import find_free_bytes, require_memory
+from service.galleries.opening import Candidate, find_candidate, open_candidate
+from service.galleries.served import ServedGallery, live_version
 from service.logs.log import EVENTS
 from service.settings import Settings
 
@@ -41,15 +36,15 @@ class Snapshot:
     """
 
     encoder: Encoder
-    gallery: Gallery
+    gallery: ServedGallery
     version: str
     loaded_at: float = field(default_factory=time.time)
     load_s: float = 0.0
 
-    @cached_property
+    @property
     def coverage(self) -> dict[str, Any]:
         """Where the tiles are, as a GeoJSON MultiPolygon; see :mod:`service.galleries.coverage`."""
-        return cover(self.gallery.tiles)
+        return self.gallery.coverage
 
     @property
     def size_bytes(self) -> int:
@@ -60,6 +55,8 @@ class Snapshot:
 def load_snapshot(settings: Settings) -> Snapshot:
     """Loads encoder and live gallery version and proves that they work together.
 
+    Of a sharded gallery one shard is enough; the others are waited for while it serves.
+
     Raises:
         EncoderError: missing, corrupt, or not runnable on the device.
         GalleryError: missing, corrupt, or embedded by another encoder.
@@ -67,7 +64,8 @@ def load_snapshot(settings: Settings) -> Snapshot:
     """
     started = time.monotonic()
     encoder = load_encoder(settings)
-    return load_version(settings, current_version(settings.gallery), encoder, started=started)
+    version = live_version(settings.gallery)
+    return load_version(settings, version, encoder, started=started, strict=False)
 
 
 def load_encoder(settings: Settings) -> Encoder:
@@ -81,7 +79,12 @@ def load_encoder(settings: Settings) -> Encoder:
 
 
 def load_version(
-    settings: Settings, version: str, encoder: Encoder, *, started: float | None = None
+    settings: Settings,
+    version: str,
+    encoder: Encoder,
+    *,
+    started: float | None = None,
+    strict: bool = True,
 ) -> Snapshot:
     """A gallery version beside an encoder that is already loaded, or beside the one now on disk.
 
@@ -90,27 +93,26 @@ def load_version(
 
     Args:
         started: `time.monotonic()` from when the loading is measured; default now.
+        strict: a lost shard is an error.
 
     Raises:
         EncoderError, GalleryError, MemoryShort: as in :func:`load_snapshot`.
     """
     started = time.monotonic() if started is None else started
-    manifest = read_version(settings.gallery, version)
-    other = find_other_encoder(settings, manifest, encoder)
-    require_memory(manifest, other, free_bytes=find_free_bytes())
+    candidate = find_candidate(settings, version)
+    other = find_other_encoder(settings, candidate, encoder)
+    candidate.require_memory(other)
     if other is not None:
         encoder = load_encoder(settings)
+    gallery = open_candidate(settings, candidate, strict=strict)
     try:
-        gallery = Gallery.open(settings.gallery, version=version)
-    except (OSError, ValueError) as problem:
-        raise GalleryCorrupt(
-            f"gallery version {version} in {settings.gallery} cannot be opened",
-            hint="build the gallery again",
-        ) from problem
-    gallery.require_encoder(encoder)
-    snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
-    run_canary(snapshot)
-    warm_up(snapshot)
+        gallery.require_encoder(encoder)
+        snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
+        run_canary(snapshot, strict=strict)
+        gallery.warm_up()
+    except BaseException:
+        gallery.close()
+        raise
     _note_fallback(snapshot)
     return Snapshot(
         encoder=encoder,
@@ -120,36 +122,8 @@ def load_version(
     )
 
 
-def read_version(root: Path, version: str) -> GalleryManifest:
-    """A version's manifest; its files are there in their sizes, which costs next to nothing.
-
-    Raises:
-        GalleryNotFound: no such version, or its manifest has not been copied yet.
-        GalleryCorrupt: a file is missing or has another size.
-    """
-    directory = version_directory(root, version)
-    try:
-        manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
-    except OSError as problem:
-        raise GalleryNotFound(
-            f"there is no gallery version at {directory}",
-            hint="check the path, or build the gallery",
-        ) from problem
-    for name, entry in manifest.files.items():
-        try:
-            size = (directory / name).stat().st_size
-        except OSError:
-            size = -1
-        if size != entry.size_bytes:
-            found = "is missing" if size < 0 else f"has {size} bytes instead of {entry.size_bytes}"
-            raise GalleryCorrupt(
-                f"{name} in {directory} {found}", hint="it was cut short; copy or build it again"
-            )
-    return manifest
-
-
 def find_other_encoder(
-    settings: Settings, gallery: GalleryManifest, encoder: Encoder
+    settings: Settings, gallery: Candidate, encoder: Encoder
 ) -> EncoderManifest | None:
     """The encoder on disk that the gallery version needs instead; None when the given one fits.
 
@@ -168,15 +142,18 @@ def find_other_encoder(
     if on_disk is not None and on_disk.embedding_space_id != live.embedding_space_id:
         now = f", the one on disk {on_disk.name} (space {on_disk.embedding_space_id})"
     raise EncoderGalleryMismatch(
-        f"gallery version {gallery.version} was embedded by {gallery.encoder_name} (space "
+        f"{gallery.name} was embedded by {gallery.encoder_name} (space "
         f"{gallery.embedding_space_id}), the encoder is {live.name} (space "
         f"{live.embedding_space_id}){now}",
         hint="rebuild the gallery with this encoder, or put the encoder it was built with in place",
     )
 
 
-def run_canary(snapshot: Snapshot) -> None:
+def run_canary(snapshot: Snapshot, *, strict: bool = True) -> None:
     """One query per view through the whole path: warms it up and proves it.
+
+    Args:
+        strict: all shards must answer.
 
     Raises:
         EncoderCorrupt: an embedding is not unit-norm.
@@ -196,27 +173,15 @@ def run_canary(snapshot: Snapshot) -> None:
             )
         found = snapshot.gallery.search(embedding, CANDIDATES)  # as many as photos are asked with
         expected = min(CANDIDATES, len(snapshot.gallery))
-        if found.rows.shape != (1, expected) or not np.all(np.abs(found.scores) <= 1.01):
+        is_enough = found.rows.shape == (1, expected) and not found.reach.shards_missing
+        if not strict and found.reach.shards_missing:
+            is_enough = found.rows.shape[1] > 0
+        if not is_enough or not np.all(np.abs(found.scores) <= 1.01):
             raise GalleryCorrupt(
                 f"gallery version {snapshot.version} fails its canary query",
                 hint="build the gallery again",
             )
-    snapshot.gallery.picture(0)
-
-
-def warm_up(snapshot: Snapshot) -> None:
-    """What the first requests would wait for: the lookup of tile ids.
-
-    Raises:
-        GalleryCorrupt: a tile is not found by its own id.
-    """
-    gallery = snapshot.gallery
-    last = len(gallery) - 1
-    if gallery.tiles.ids[gallery.row_of(gallery.tiles.ids[last])] != gallery.tiles.ids[last]:
-        raise GalleryCorrupt(
-            f"gallery version {snapshot.version} does not find its own tiles",
-            hint="build the gallery again",
-        )
+        snapshot.gallery.picture(int(found.rows[0, 0]))
 
 
 def _note_fallback(snapshot: Snapshot) -> None:

@@ -33,10 +33,22 @@ def require_memory(
     Raises:
         MemoryShort: naming needed and free bytes.
     """
-    needed = gallery_bytes(gallery) + (encoder_bytes(encoder) if encoder else 0)
+    require_bytes(
+        f"gallery version {gallery.version}",
+        gallery_bytes(gallery) + (encoder_bytes(encoder) if encoder else 0),
+        free_bytes=free_bytes,
+    )
+
+
+def require_bytes(what: str, needed: int, *, free_bytes: int | None) -> None:
+    """Refuses what needs more than is free; None lets everything pass.
+
+    Raises:
+        MemoryShort: naming needed and free bytes.
+    """
     if free_bytes is not None and needed > free_bytes:
         raise MemoryShort(
-            f"gallery version {gallery.version} needs about {needed / 1e6:.0f} MB of memory but "
+            f"{what} needs about {needed / 1e6:.0f} MB of memory but "
             f"{free_bytes / 1e6:.0f} MB are free",
             hint="give the service more memory, or build a smaller gallery or one with an index",
         )

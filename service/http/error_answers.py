@@ -23,6 +23,7 @@ from service.errors import (
     NotReady,
     Overloaded,
     RateLimited,
+    ShardsLost,
     Unauthorized,
     status_of,
 )
@@ -124,7 +125,7 @@ def _headers_of(error: CrossfixError) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         why = "" if error.reason == "missing" else ', error="invalid_token"'  # RFC 6750, 3
         return {"WWW-Authenticate": f'Bearer realm="crossfix"{why}'}
-    if isinstance(error, Overloaded | NotReady | RateLimited):
+    if isinstance(error, Overloaded | NotReady | RateLimited | ShardsLost):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
     return {}
 

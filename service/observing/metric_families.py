@@ -160,6 +160,15 @@ class MetricFamilies:
         self.index_fallback = self._gauge(
             "index_fallback", "1 when another index than the gallery's is searched."
         )
+        self.shards = self._gauge(
+            "shards", "Shards of the live epoch; 1 for a gallery of one piece."
+        )
+        self.shards_answering = self._gauge(
+            "shards_answering", "Shards of the live epoch that can be searched now."
+        )
+        self.partial_answers = self._counter(
+            "partial_answers", "Photos answered although a shard that was asked did not."
+        )
         self.reload_seconds = self._histogram(
             "reload_seconds", "Time to load and verify a new gallery version.", RELOAD_BUCKETS_S
         )

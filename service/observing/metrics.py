@@ -54,10 +54,15 @@ class Metrics(MetricFamilies):
         self._scrape: asyncio.Task[bytes] | None = None
         self.last_reload_failure = ""
         self.snapshot_age.set_function(self._age_s)
+        self.shards_answering.set_function(self._shards_answering)
         self.registry.register(_LostLines())
 
     def _age_s(self) -> float:
         return time.time() - self._live.loaded_at if self._live else 0.0
+
+    def _shards_answering(self) -> float:
+        gallery = self._live.gallery if self._live else None
+        return float(gallery.shards_total - len(gallery.lost_shards)) if gallery else 0.0
 
     def describe_settings(self, settings: Settings) -> None:
         """Shows the limits that gauges come near to, and the disks that can fill."""
@@ -83,6 +88,7 @@ class Metrics(MetricFamilies):
         self.snapshot_bytes.set(snapshot.size_bytes)
         if snapshot.load_s > 0:
             self.reload_seconds.observe(snapshot.load_s)
+        self.shards.set(snapshot.gallery.shards_total)
         self.index_fallback.set(int(bool(snapshot.gallery.index_fallback)))
         self.provider_info.clear()
         self.provider_info.labels(settings.device, snapshot.encoder.provider).set(1)
@@ -142,6 +148,7 @@ class Metrics(MetricFamilies):
             self.confidence.labels(view).observe(answer.estimate.confidence)
             self.refusals.labels(view).inc(int(answer.estimate.refused))
         self.priors.inc(int(with_prior))
+        self.partial_answers.inc(int(answer.reach.shards_missing > 0))
 
     def render(self) -> bytes:
         """The Prometheus text format; milliseconds of work."""

@@ -3,6 +3,7 @@
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import distance_m
 from service.galleries.addresses import picture_url
+from service.galleries.served import Reach
 from service.photos.localization import Localization
 from service.photos.schemas import (
     TAKEN_FOR_TRUE,
@@ -11,7 +12,7 @@ from service.photos.schemas import (
     Match,
     StageTimes,
 )
-from service.schemas import EncoderName, GalleryName
+from service.schemas import AnsweringGallery, EncoderName
 
 KEPT = "this service keeps the photos sent to it, with their answers"
 
@@ -32,8 +33,10 @@ def answer_of(
         with_prior: whether an area was given; the sender is told what that means.
         kept: whether the photo is stored; its sender is told.
     """
-    manifest, gallery = found.snapshot.encoder.manifest, found.snapshot.gallery
+    manifest, reach = found.snapshot.encoder.manifest, found.reach
     warnings = list(found.warnings)
+    if reach.shards_missing:
+        warnings.append(_missing(reach))
     if found.estimate is None:
         warnings.append("the encoder is not calibrated for this view: no radius, no confidence")
     if with_prior:
@@ -46,14 +49,30 @@ def answer_of(
         estimate=_estimate(found),
         stage_ms=StageTimes(**stages_ms, total=round(total_s * 1000, 3)),
         encoder=EncoderName(name=manifest.name, embedding_space_id=manifest.embedding_space_id),
-        gallery=GalleryName(version=found.snapshot.version, tiles=len(gallery)),
+        gallery=AnsweringGallery(
+            version=found.snapshot.version,
+            tiles=len(found.snapshot.gallery),
+            shards_total=reach.shards_total,
+            shards_asked=reach.shards_asked,
+            shards_answered=reach.shards_answered,
+        ),
         warnings=warnings,
         request_id=request_id,
     )
 
 
+def _missing(reach: Reach) -> str:
+    """What everybody who reads the answer must know."""
+    unseen = 100 * (1 - reach.tiles_share)
+    return (
+        f"partial answer: {reach.shards_missing} of {reach.shards_asked} parts of the gallery did "
+        f"not answer, so {unseen:.{0 if unseen >= 1 else 2}f} % of its tiles were not looked at; "
+        "the confidence is lowered by as much"
+    )
+
+
 def _matches(found: Localization, root_path: str) -> list[Match]:
-    tiles, rows = found.snapshot.gallery.tiles, found.rows
+    tiles, rows = found.tiles, found.at
     apart_m = distance_m(tiles.lon[rows], tiles.lat[rows], tiles.lon[rows[0]], tiles.lat[rows[0]])
     return [
         Match(
@@ -82,7 +101,7 @@ def _matches(found: Localization, root_path: str) -> list[Match]:
 def _estimate(found: Localization) -> Estimate:
     place = found.estimate
     if place is None:
-        tiles, best = found.snapshot.gallery.tiles, int(found.rows[0])
+        tiles, best = found.tiles, int(found.at[0])
         return Estimate(
             lat=float(tiles.lat[best]),
             lon=float(tiles.lon[best]),

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from crossfix.estimate import LocationEstimate
 from crossfix.prior import Prior
+from crossfix.tile_table import TileTable
 from crossfix.view import ViewName
+from service.galleries.served import Reach
 from service.galleries.snapshot import Snapshot
 
 Float32 = NDArray[np.float32]
@@ -30,10 +32,13 @@ class PhotoQuery:
 
 @dataclass(frozen=True)
 class Localization:
-    """Ranked gallery rows and the estimate.
+    """Ranked gallery tiles and the estimate.
 
     Attributes:
-        rows, scores: (k',), best first.
+        rows: (k',) of the gallery.
+        tiles: a table that holds the ranked tiles, and perhaps more.
+        at, scores: (k',) rows of `tiles` and their scores, best first.
+        reach: which shards were asked, and which answered.
         estimate: None when the encoder has no calibration for the view.
         margin: the best score less the second's, whatever k is; None with one tile in reach.
         stage_s: seconds per stage of `STAGES`; preprocessing counts as encode.
@@ -47,9 +52,12 @@ class Localization:
 
     snapshot: Snapshot
     rows: NDArray[np.int64]
+    tiles: TileTable
+    at: NDArray[np.int64]
     scores: Float32
     margin: float | None
     estimate: LocationEstimate | None
+    reach: Reach
     warnings: tuple[str, ...]
     stage_s: dict[str, float]
     timeline: tuple[Span, ...]

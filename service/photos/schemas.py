@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from crossfix.gallery_manifest import BoundsModel
-from service.schemas import EncoderName, ErrorDetail, GalleryName
+from service.schemas import AnsweringGallery, EncoderName, ErrorDetail, GalleryName
 
 QueryView = Literal["ground", "drone"]
 
@@ -126,8 +126,9 @@ class Estimate(BaseModel):
     )
     confidence: float | None = Field(
         description=(
-            "Probability, 0 to 1; null as above. With a prior (lat, lon and radius_m, or area):"
-            + _PRIOR_NOTE.lower()
+            "Probability, 0 to 1; null as above. Where shards did not answer (see `gallery`), "
+            "lowered by the share of tiles that were not looked at. With a prior (lat, lon and "
+            "radius_m, or area):" + _PRIOR_NOTE.lower()
         )
     )
     refused: bool = Field(description="True: do not use this as a location; see `reason`.")
@@ -152,7 +153,7 @@ class LocalizeAnswer(BaseModel):
     estimate: Estimate
     stage_ms: StageTimes
     encoder: EncoderName
-    gallery: GalleryName
+    gallery: AnsweringGallery
     warnings: list[str] = Field(description="What was assumed, and what the answer rests on.")
     request_id: str
 

@@ -31,6 +31,7 @@ JSON = "application/json"
 FOR_EVER = "max-age=31536000, immutable"
 BRIEFLY = "max-age=60"
 ASK_AGAIN = "no-cache"  # may be kept, but not shown without asking
+PARTIAL = "no-store"  # a part of the gallery did not answer
 UNCHANGED = "Unchanged since the ETag given in If-None-Match."
 NOT_READY: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorAnswer, "description": "Nothing is loaded yet."}
@@ -93,6 +94,8 @@ def gallery_info(snapshot: Snapshot, shelf: VersionShelf) -> GalleryInfo:
         created=manifest.created,
         loaded=loaded.isoformat(timespec="seconds"),
         size_bytes=snapshot.size_bytes,
+        shards_total=snapshot.gallery.shards_total,
+        shards_lost=list(snapshot.gallery.lost_shards),
         coverage=MultiPolygon.model_validate(snapshot.coverage),
         version_on_disk=shelf.on_disk(),
         versions=shelf.list(snapshot),
@@ -122,7 +125,8 @@ def cache_control(how: str) -> str:
     responses={
         200: {
             "description": "A FeatureCollection: a footprint for each tile, with id, picture_url, "
-            "date and whom to credit. `left_off` says how many tiles of the box are not in it.",
+            "date and whom to credit. `left_off` says how many tiles of the box are not in it; "
+            "those of `shards_missing`, which did not answer, are not counted.",
             "content": {GEOJSON: {"schema": {"type": "object"}}},
         },
         304: {"description": UNCHANGED},
@@ -161,6 +165,8 @@ def send_footprints(
     if is_known(request, headers["ETag"]):
         return not_modified(headers)
     found = footprints(snapshot, box, limit=limit, root_path=root_path)
+    if found["shards_missing"]:
+        headers = {"Cache-Control": PARTIAL}
     return JSONResponse(found, media_type=GEOJSON, headers=headers)
 
 
@@ -171,6 +177,7 @@ def send_footprints(
         200: {"content": {"image/jpeg": {}}, "description": "The tile's picture."},
         304: {"description": UNCHANGED},
         404: {"model": ErrorAnswer, "description": "No such tile in the live gallery."},
+        503: {"model": ErrorAnswer, "description": "Nothing is loaded, or its shard is lost."},
     },
 )
 def send_tile_picture(

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from service.errors import NotReady
+from service.galleries.served import is_answering
 from service.observing.metrics import fell_back
 from service.routes.access import MetricsReader
 from service.runtime import Runtime
@@ -26,11 +27,15 @@ class Alive(BaseModel):
 class Ready(BaseModel):
     """What /readyz answers with 200."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready", "degraded"] = Field(
+        description="degraded: shards of the gallery do not answer, so that answers are partial."
+    )
     service: str = Field(description="Version of this service.")
     gallery_version: str
     encoder: str
     embedding_space_id: str
+    shards_total: int = Field(description="Of the live gallery; 1 where it is of one piece.")
+    shards_answering: int = Field(description="Those that can be searched now.")
     provider: str = Field(description="ONNX Runtime execution provider in use.")
     provider_fallback: bool = Field(description="True: a GPU was offered but the CPU is used.")
     index_fallback: bool = Field(description="True: another index than the gallery's is searched.")
@@ -57,7 +62,7 @@ async def report_alive() -> Alive:
     responses={
         503: {
             "model": ErrorAnswer,
-            "description": "Nothing is loaded yet, or the service is stopping.",
+            "description": "Nothing is loaded yet, no shard answers, or the service is stopping.",
         }
     },
 )
@@ -65,14 +70,24 @@ async def report_ready(request: Request) -> Ready:
     """200 when photos can be answered; which versions answer, and on what.
 
     Full queues do not make a replica unready: its own 503 with Retry-After says so per photo,
-    and under a load that fills all of them everybody would be turned away at once.
+    and under a load that fills all of them everybody would be turned away at once. Neither do lost
+    shards while one answers: every replica would be without them, and answers say so.
     """
     runtime: Runtime = request.app.state.runtime
     if runtime.draining:
         raise NotReady("the service is stopping", hint="use another replica")
     snapshot = runtime.holder.current()
     provider = snapshot.encoder.provider
+    total, lost = snapshot.gallery.shards_total, len(snapshot.gallery.lost_shards)
+    if not is_answering(snapshot.gallery):
+        raise NotReady(
+            f"none of the gallery's {total} shards answers",
+            hint="the service asks them again by itself; see crossfix_shards_answering",
+        )
     return Ready(
+        status="degraded" if lost else "ready",
+        shards_total=total,
+        shards_answering=total - lost,
         service=service_version(),
         gallery_version=snapshot.version,
         encoder=snapshot.encoder.manifest.name,

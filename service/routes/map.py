@@ -17,7 +17,7 @@ from service.galleries.snapshot import Snapshot
 from service.http.etag import is_known, not_modified, tag_of
 from service.observing.metric_families import MAP_QUEUE_FULL
 from service.routes.access import Reader
-from service.routes.gallery import BRIEFLY, FOR_EVER, cache_control
+from service.routes.gallery import BRIEFLY, FOR_EVER, PARTIAL, cache_control
 from service.runtime import Runtime
 from service.schemas import ErrorAnswer
 
@@ -118,4 +118,6 @@ async def send_map_tile(
         return not_modified(headers)
     desk: MapDesk = request.app.state.map_desk
     picture = await desk.draw(request, snapshot, TileId(zoom=zoom, x=x, y=y))
+    if not picture.is_complete:
+        headers = {"Cache-Control": PARTIAL}
     return Response(picture.data, media_type=picture.media_type, headers=headers)

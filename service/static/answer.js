@@ -26,7 +26,7 @@ export function clearAnswer() {
 
 /** Shows everything but the map. */
 export function showAnswer(answer, { view, inArea, photo, onSelect, onHover }) {
-  const { tone, headline, detail } = verdict(answer.estimate, { view, inArea });
+  const { tone, headline, detail } = verdict(answer.estimate, { view, inArea, gallery: answer.gallery });
   say(tone, headline, detail);
   showPlace(answer);
   showPhoto(photo);

@@ -19,11 +19,26 @@ export function spokenPlace({ lat, lon }) {
   return `${northing}, ${Math.abs(lon).toFixed(5)} ${lon < 0 ? "west" : "east"}`;
 }
 
+/** What an estimate is worth, with a word about parts of the gallery that did not answer. */
+export function verdict(estimate, { view, inArea, gallery }) {
+  const said = worth(estimate, { view, inArea });
+  const missing = missingParts(gallery);
+  if (!missing) return said;
+  return { ...said, tone: said.tone === "sure" ? "unsure" : said.tone, detail: `${missing} ${said.detail}` };
+}
+
+/** "Only 3 of 4 parts of the gallery answered ..."; empty where all did. */
+export function missingParts(gallery) {
+  if (!gallery || !(gallery.shards_answered < gallery.shards_asked)) return "";
+  return `Only ${gallery.shards_answered} of ${gallery.shards_asked} parts of the gallery answered: `
+    + "the place may lie in what is missing. Try again in a minute.";
+}
+
 /**
  * What an estimate is worth: a tone for the eye, a headline, and a sentence that explains it.
  * With a search area all of it holds only if the photo was taken there.
  */
-export function verdict(estimate, { view, inArea }) {
+function worth(estimate, { view, inArea }) {
   if (estimate.confidence === null) {
     const by = view === "drone" ? "drone photos" : "photos from the ground";
     return { tone: "refused", headline: "Unknown: do not use this as a location",
@@ -62,8 +77,8 @@ export function sentence(text) {
 }
 
 /** The whole answer in a sentence or two, for those who do not see the page. */
-export function spokenAnswer({ estimate, matches }, asked) {
-  const { headline, detail } = verdict(estimate, asked);
+export function spokenAnswer({ estimate, matches, gallery }, asked) {
+  const { headline, detail } = verdict(estimate, { ...asked, gallery });
   const what = estimate.refused ? "Best guess" : "Place";
   return `${headline}. ${what}: ${spokenPlace(estimate)}. ${detail} ${matches.length} places are listed, best first.`;
 }

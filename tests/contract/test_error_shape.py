@@ -208,4 +208,9 @@ def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
 
 def test_only_what_the_service_words_itself_is_shown_with_a_5xx() -> None:
     shown = {kind for kind, status in errors.STATUS_OF.items() if status > 500}
-    assert shown == {errors.NotReady, errors.Overloaded, errors.DeadlineExceeded}
+    assert shown == {
+        errors.NotReady,
+        errors.Overloaded,
+        errors.DeadlineExceeded,
+        errors.ShardsLost,
+    }

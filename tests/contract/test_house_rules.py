@@ -16,6 +16,7 @@ PACKAGES = (
     "service",
     "demo",
     "benchmarks",
+    "deploy",
 )
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

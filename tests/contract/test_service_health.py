@@ -47,6 +47,8 @@ def test_ready_tells_versions_provider_and_whether_photos_are_kept(world, tmp_pa
         "status": "ready",
         "service": service_version(),
         "gallery_version": "v1",
+        "shards_total": 1,
+        "shards_answering": 1,
         "encoder": world.encoder.manifest.name,
         "embedding_space_id": world.encoder.embedding_space_id,
         "provider": "CPUExecutionProvider",

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.galleries.coverage import RECTANGLES_AT_MOST, cover
+from service.galleries.coverage import RECTANGLES_AT_MOST, cover, unite
 
 SIDE = 0.001
 NEAR = 2e-7  # coordinates are rounded to 1e-7
@@ -156,3 +156,19 @@ def test_towns_far_apart_are_not_joined():
 def test_a_tile_without_extent_is_still_a_place():
     boxes = boxes_of(cover(tiles([8.0], [50.0], 0.0, 0.0)))
     assert covered(boxes, np.array([8.0]), np.array([50.0])).all()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.sampled_from([0.003, 0.05]))
+def test_united_coverages_cover_the_same_without_overlaps(count, seed, spread):
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(-spread, spread, (3, 2, count))
+    parts = [cover(tiles(8 + lon, 50 + lat), at_most=8) for lon, lat in places]
+    united = unite(parts)
+    boxes, together = boxes_of(united), np.concatenate([boxes_of(part) for part in parts])
+    for lon, lat in np.array([8, 50]) + rng.uniform(-spread, spread, (200, 2)):
+        inside = [
+            ((b[:, 0] < lon) & (lon < b[:, 2]) & (b[:, 1] < lat) & (lat < b[:, 3])).sum()
+            for b in (boxes, together)
+        ]
+        assert inside[0] == min(inside[1], 1)

@@ -22,6 +22,7 @@ from service.galleries.map_tiles import (
     paint,
     plan_pieces,
 )
+from service.galleries.served import Painted
 from service.routes.map import MapDesk
 
 DEG_PER_M = 1 / 111_320
@@ -225,7 +226,9 @@ def test_no_tile_whose_box_touches_a_map_tile_is_missed(places, pick, zoom):
 
 
 def snapshot_of(gallery, version):
-    return SimpleNamespace(gallery=gallery, version=version)
+    index = MapIndex(gallery.tiles)
+    served = SimpleNamespace(paint=lambda tile: Painted(paint(gallery, index, tile)))
+    return SimpleNamespace(gallery=served, version=version)
 
 
 def test_a_drawn_tile_is_remembered_until_the_version_changes():

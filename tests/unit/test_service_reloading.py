@@ -13,8 +13,8 @@ import pytest
 from crossfix.encoder import Encoder
 from crossfix.errors import EncoderGalleryMismatch
 from service.errors import VersionNotFound, VersionUnusable
+from service.galleries import opening, snapshot_loading, snapshot_memory
 from service.galleries import snapshot as holding
-from service.galleries import snapshot_loading, snapshot_memory
 from service.galleries.snapshot import SnapshotHolder, load_snapshot
 from service.galleries.snapshot_memory import (
     MemoryShort,
@@ -280,8 +280,8 @@ def test_the_precision_of_the_settings_reaches_a_new_encoder(world: World, monke
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(bench, monkeypatch) -> None:
     publish_marked(bench.world.gallery_path, bench.world.encoder, 2)
-    monkeypatch.setattr(snapshot_loading, "find_free_bytes", lambda: 100)
-    monkeypatch.setattr(snapshot_loading.Gallery, "open", lambda *_a, **_o: 1 / 0)
+    monkeypatch.setattr(opening, "find_free_bytes", lambda: 100)
+    monkeypatch.setattr(opening.Gallery, "open", lambda *_a, **_o: 1 / 0)
     assert bench.reload() is False
     assert bench.results == ["memory_short"]
     assert "v2 needs about 0 MB of memory but 0 MB are free" in bench.sentences[0]

@@ -1,0 +1,68 @@
+"""A box on the map that somebody asks about."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossfix.errors import InvalidParameter
+from crossfix.gallery_manifest import BoundsModel
+from crossfix.tile_table import TileTable
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Degrees; `west > east` crosses the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Box":
+        """From `west,south,east,north`.
+
+        Raises:
+            InvalidParameter: not four numbers, or not a box on Earth.
+        """
+        hint = "give bbox=west,south,east,north in degrees, such as bbox=8.1,50.1,8.2,50.2"
+        try:
+            west, south, east, north = (float(word) for word in text.split(","))
+        except ValueError:
+            raise InvalidParameter("bbox: not four numbers", hint=hint) from None
+        if not all(math.isfinite(one) for one in (west, south, east, north)):
+            raise InvalidParameter("bbox: not finite numbers", hint=hint)
+        if not (-90 <= south <= north <= 90 and max(abs(west), abs(east)) <= 180):
+            raise InvalidParameter("bbox: not a box on Earth", hint=hint)
+        return cls(west, south, east, north)
+
+    def rows(self, tiles: TileTable) -> Int64:
+        """Rows of the tiles that reach into the box, ascending."""
+        up = (tiles.south <= self.north) & (tiles.north >= self.south)
+        wide = (self.east - self.west) % 360 if (self.west, self.east) != (-180, 180) else 360.0
+        # Both boxes are arcs: they meet where one begins inside the other.
+        begins_here = (tiles.west - self.west) % 360 <= wide
+        reaches_here = (self.west - tiles.west) % 360 <= (tiles.east - tiles.west) % 360
+        return np.flatnonzero(up & (begins_here | reaches_here))
+
+    def overlaps(self, bounds: BoundsModel) -> bool:
+        """Whether a box of a gallery may reach into this one; errs towards true."""
+        if bounds.north < self.south or bounds.south > self.north:
+            return False
+        mine, theirs = _arcs(self.west, self.east), _arcs(bounds.west, bounds.east)
+        return any(a <= d and c <= b for a, b in mine for c, d in theirs)
+
+
+def pick_evenly(found: int, limit: int) -> Int64:
+    """Places of at most `limit` of `found` things in a row, spread evenly; (n,), ascending."""
+    if found <= limit:
+        return np.arange(found)
+    return np.linspace(0, found - 1, limit).round().astype(np.int64)
+
+
+def _arcs(west: float, east: float) -> list[tuple[float, float]]:
+    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]

@@ -1,0 +1,308 @@
+"""The caller of Ray's actors against a made-up Ray: lost, hung, gone and back."""
+
+import itertools
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from crossfix.errors import GalleryCorrupt, GalleryError, InvalidParameter
+from crossfix.sharded_gallery_manifest import read_epoch
+from service.errors import ClusterUnavailable
+from service.galleries.opening import find_candidate, open_candidate
+from service.galleries.shards import ray_actor, ray_cluster, ray_shards
+from service.galleries.shards.ray_actor import ShardActor, ShardState, Trouble
+from service.galleries.shards.ray_shards import RayShards
+from tests.sharded_world import SHARDS, make_sharded_world
+
+
+class Unavailable(Exception):
+    pass
+
+
+class Died(Exception):
+    pass
+
+
+class Actor:
+    """An actor that answers from this thread; `fate` is what calls raise or answer instead."""
+
+    def __init__(self, order) -> None:
+        self.order, self.leases, self.fate, self.restarts = order, set(), None, 0
+        self.opened = itertools.count(1)
+        for name in ("look", "call", "facts", "release", "open_again"):
+            setattr(self, name, SimpleNamespace(remote=self._remote(name)))
+
+    def _remote(self, name):
+        def ask(*arguments):
+            if name == "release":
+                self.leases.discard(arguments[0])
+            return (self, name, arguments)
+
+        return ask
+
+    def answer(self, name, arguments):
+        if isinstance(self.fate, Exception):
+            raise self.fate
+        if name == "look":
+            self.leases.add(arguments[0])
+            state, problem, final = self.fate or ("ready", "", False)
+            return ShardState(state, problem, final, "host", "node", next(self.opened))
+        if name == "facts":
+            return self.order.facts
+        return "done" if name == "open_again" else (self.order.number, *arguments)
+
+
+class MadeUpRay:
+    """What `RayShards` uses of Ray."""
+
+    exceptions = SimpleNamespace(ActorUnavailableError=Unavailable)
+
+    def __init__(self, facts) -> None:
+        self.named: dict[str, Actor] = {}
+        self.made: list[str] = []
+        self.late: set[int] = set()
+        self.next_fate: dict[int, object] = {}
+        self._facts = facts
+
+    def remote(self, _kind):
+        return SimpleNamespace(options=self._options)
+
+    def _options(self, *, name, **options):
+        assert options["lifetime"] == "detached"
+        assert options["max_restarts"] == -1
+        assert options["get_if_exists"]
+
+        def make(order):
+            if name not in self.named:
+                self.made.append(name)
+                self.named[name] = Actor(SimpleNamespace(number=order.number, facts=self._facts))
+                self.named[name].fate = self.next_fate.get(order.number)
+            return self.named[name]
+
+        return SimpleNamespace(remote=make)
+
+    def wait(self, asked, *, num_returns, timeout):
+        assert num_returns == len(asked)
+        assert timeout > 0
+        late = [one for one in asked if one[0].order.number in self.late]
+        return [one for one in asked if one not in late], late
+
+    def get(self, reference, timeout=None):  # noqa: ARG002
+        actor, name, arguments = reference
+        return actor.answer(name, arguments)
+
+    def kill(self, actor, *, no_restart):
+        assert not no_restart
+        actor.restarts += 1
+
+    def actor(self, number) -> Actor:
+        return next(one for one in self.named.values() if one.order.number == number)
+
+
+class NoWatcher:
+    """The test looks when it wants to."""
+
+    def __init__(self, look, *, name) -> None:  # noqa: ARG002
+        self.woken = 0
+
+    def wake(self):
+        self.woken += 1
+
+    def close(self, *, patience_s=0.0):
+        pass
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_sharded_world(tmp_path_factory.mktemp("ray-shards"), 2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(s=0.0)
+
+    def sleep(seconds):
+        now.s += seconds
+
+    fake = SimpleNamespace(monotonic=lambda: now.s, sleep=sleep)
+    monkeypatch.setattr(ray_shards, "time", fake)
+    return now
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    made_up = MadeUpRay(facts=object.__new__(ray_shards.ShardFacts))
+    monkeypatch.setattr(ray_shards, "take_ray", lambda _address: made_up)
+    monkeypatch.setattr(ray_shards, "let_go", lambda: None)
+    monkeypatch.setattr(ray_shards, "Watcher", NoWatcher)
+    return made_up
+
+
+def opened(world, *, strict=True) -> RayShards:
+    settings = world.settings(engine="ray", ray_address="10.0.0.1:6379")
+    return RayShards(settings, read_epoch(world.root), strict=strict)
+
+
+def everyone(shards):
+    return shards.ask("count_in", dict.fromkeys(range(SHARDS), (None,)))
+
+
+def test_every_shard_has_an_actor_that_all_front_doors_share(world, ray, clock):  # noqa: ARG001
+    first, second = opened(world), opened(world)
+    assert len(ray.made) == len(set(ray.made)) == SHARDS
+    assert first.lost == {}
+    assert everyone(first).answers == {n: (n, "count_in", (None,)) for n in range(SHARDS)}
+    assert len(ray.actor(0).leases) == 2
+    first.close()
+    first.close()
+    assert len(ray.actor(0).leases) == 1
+    second.close()
+    assert ray.actor(0).leases == set()
+
+
+def test_a_shard_that_fails_is_left_out_until_it_has_answered(world, ray, clock):  # noqa: ARG001
+    shards = opened(world)
+    ray.actor(2).fate = Unavailable("the actor is away")
+    told = everyone(shards)
+    assert sorted(told.answers) == [0, 1, 3]
+    assert told.failures == {2: "the actor is away"}
+    assert shards._watcher.woken == 1
+    ray.actor(2).fate = None
+    assert everyone(shards).failures == {2: "the actor is away"}, "nobody waits for it"
+    assert shards.look_after() == ray_shards.LOOK_S
+    assert everyone(shards).failures == {}
+
+
+def test_a_late_shard_is_lost_but_a_late_map_tile_is_not(world, ray, clock):  # noqa: ARG001
+    shards = opened(world)
+    ray.late = {1}
+    told = shards.ask("paint", {0: (), 1: ()}, timeout_s=10.0)
+    assert told.failures == {1: "no answer within 10 s"}
+    assert shards.lost == {}
+    assert everyone(shards).failures == {1: "no answer within 2 s"}
+    assert list(shards.lost) == [1]
+
+
+def test_a_shard_that_is_still_opening_is_a_trouble_and_not_an_answer(world, ray, clock):  # noqa: ARG001
+    shards = opened(world)
+    actor = ray.actor(3)
+    actor.answer = lambda _name, _arguments: Trouble("it is still being opened")
+    assert everyone(shards).failures == {3: "it is still being opened"}
+    assert shards._watcher.woken == 1
+
+
+def test_an_actor_that_ended_for_good_is_made_anew_with_growing_pauses(world, ray, clock):
+    shards = opened(world)
+    name = ray.made[1]
+
+    def die():
+        ray.named.pop(name, None)
+        shards._keepers[1].actor.fate = Died("it died\nwith a trace")
+
+    ray.next_fate[1] = Died("again")
+    die()
+    assert shards.look_after() == ray_shards.LOST_LOOK_S
+    assert shards.lost == {1: "it died"}
+    tries = []
+    for _ in range(400):
+        before = len(ray.made)
+        shards.look_after()
+        if len(ray.made) > before:
+            tries.append(clock.s)
+            die()
+        clock.s += 0.5
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert pauses[0] < 5 < pauses[-1] <= ray_shards.LONGEST_PAUSE_S + 1
+    ray.next_fate.clear()
+    clock.s += 60
+    shards.look_after()
+    assert shards.lost == {}
+
+
+def test_an_actor_that_hangs_is_restarted_once(world, ray, clock):
+    shards = opened(world)
+    ray.late = {0}
+    for _ in range(100):
+        shards.look_after()
+        clock.s += 1
+    assert ray.actor(0).restarts == 1
+    assert shards.lost == {0: "its node does not answer"}
+
+
+def test_a_shard_that_could_not_be_opened_is_told_to_try_again(world, ray, clock, caplog):
+    ray.next_fate[2] = ("failed", "vectors.f16 is missing", False)
+    with pytest.raises(GalleryError, match=r"1 of 4 shards of epoch .* shard 2: vectors\.f16"):
+        opened(world, strict=True)
+    shards = opened(world, strict=False)
+    assert shards.lost == {2: "vectors.f16 is missing"}
+    ray.actor(2).fate = None
+    clock.s += 60
+    with caplog.at_level("INFO", "service.event"):
+        shards.look_after()
+    assert shards.lost == {}
+    assert [record.message for record in caplog.records] == ["shard_back"]
+
+
+def test_a_shard_that_no_node_takes_is_given_up_after_a_minute(world, ray, clock):
+    ray.late = {3}
+    with pytest.raises(GalleryError, match="1 of 4 shards"):
+        opened(world, strict=True)
+    assert clock.s > ray_shards.PLACED_WITHIN_S
+    assert opened(world, strict=False).lost == {3: "its node does not answer"}
+    ray.late = set(range(SHARDS))
+    with pytest.raises(GalleryError, match="4 of 4 shards"):
+        opened(world, strict=False)
+
+
+def test_another_shard_than_the_epochs_is_never_served(world, ray, clock):  # noqa: ARG001
+    ray.next_fate[1] = ("failed", "its manifest has another checksum", True)
+    with pytest.raises(GalleryCorrupt, match="shard 1 on host: its manifest"):
+        opened(world, strict=False)
+    assert all(not actor.leases for actor in ray.named.values())
+
+
+def test_the_actors_body_opens_answers_and_keeps_leases(world, monkeypatch):
+    monkeypatch.setattr(ray_actor, "_node_id", lambda: "n1")
+    monkeypatch.setattr(ShardActor, "_end_when_unused", lambda _self: None)
+    epoch = read_epoch(world.root)
+    order = ray_actor.ShardOrder(world.root, epoch, 1, ray_actor.crossfix.__version__)
+    actor = ShardActor(order)
+    while (state := actor.look("door")).state == "opening":
+        pass
+    assert (state.state, state.problem, state.node_id) == ("ready", "", "n1")
+    assert actor.facts().manifest.tile_count == epoch.shards[1].tile_count
+    assert actor.call("count_in", (None,)) == 4
+    assert isinstance(actor.call("picture", (99,)), Trouble)
+    actor.release("door")
+    assert actor._leases == {}
+    other = ShardActor(ray_actor.ShardOrder(world.root, epoch, 1, "0.0.0"))
+    while (state := other.look("door")).state == "opening":
+        pass
+    assert (state.state, state.is_corrupt) == ("failed", True)
+    assert "not 0.0.0" in state.problem
+    assert isinstance(other.call("count_in", (None,)), Trouble)
+
+
+def test_without_ray_the_engine_says_what_to_install(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    settings = world.settings(engine="ray")
+    candidate = find_candidate(settings, world.epochs[2])
+    with pytest.raises(InvalidParameter, match="not installed") as caught:
+        open_candidate(settings, candidate, strict=True)
+    assert "pip install" in caught.value.hint
+
+
+def test_no_cluster_at_the_address_is_told_at_once(world):
+    pytest.importorskip("ray", reason="pip install 'crossfix[ray]'")
+    settings = world.settings(engine="ray", ray_address="127.0.0.1:1")
+    with pytest.raises(ClusterUnavailable, match=r"127\.0\.0\.1:1 cannot be used"):
+        open_candidate(settings, find_candidate(settings, world.epochs[2]), strict=True)
+    assert ray_cluster._shared.users == 0
+
+
+def test_a_gallery_of_one_piece_has_no_shards_for_the_engine(world):
+    settings = world.settings(engine="ray", gallery=world.whole(2))
+    with pytest.raises(GalleryError, match="is of one piece") as caught:
+        find_candidate(settings, "v2")
+    assert "--shards" in caught.value.hint
