@@ -53,14 +53,15 @@ RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
 # Our own code, in a folder and so in a layer of its own: a change of it moves no other layer.
 FROM tools AS code
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE THIRD_PARTY_LICENCES.md ./
 COPY crossfix crossfix
 COPY index_builder index_builder
 COPY sample_world sample_world
 COPY service service
 COPY training training
 RUN /opt/tools/bin/python -m pip install --no-cache-dir --no-index --no-deps --no-build-isolation \
-      --target /opt/code .
+      --target /opt/code . \
+    && cp THIRD_PARTY_LICENCES.md /opt/code/crossfix-*.dist-info/licenses/
 
 # rasterio's wheels need libexpat, which python:3.11-slim lost in 2024; a Debian base has it.
 # Named volumes take the owner of the folder they are first mounted on, so 10001 owns these.
@@ -77,12 +78,14 @@ RUN if ! python3 -c 'import ctypes; ctypes.CDLL("libexpat.so.1")' 2> /dev/null; 
     && chown -R 10001:10001 /data
 # Home is /tmp: Ray writes a token there, and a read-only root or another user id allows no other.
 # Safe path: nothing is imported from a mounted folder that happens to be the current one.
+# ONNX Runtime's wheels (1.31) report its use to their maker unless this is set before it is loaded.
 ENV PATH=/opt/crossfix/bin:$PATH \
     HOME=/tmp \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONSAFEPATH=1
+    PYTHONSAFEPATH=1 \
+    ORT_DISABLE_TELEMETRY=1
 LABEL org.opencontainers.image.vendor="Crossfix" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /data

@@ -68,7 +68,8 @@ make_base() {
     bookworm "$scratch/base" > "$scratch/debootstrap.log" \
     || { tail -5 "$scratch/debootstrap.log" >&2; exit 1; }
   (cd "$scratch/base" && rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* \
-    usr/share/doc/* usr/share/man/* usr/share/locale/*)
+    usr/share/man/* usr/share/locale/* \
+    && find usr/share/doc -type f ! -name copyright -delete)  # licences are shipped
   local container
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$scratch/base" / > /dev/null

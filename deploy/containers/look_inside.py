@@ -39,6 +39,13 @@ def status_of_process_1() -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def licences() -> list[str]:
+    """Names of the licence files that lie beside our code."""
+    files = importlib.metadata.distribution("crossfix").files or []
+    beside = {Path(str(file.locate())).parent for file in files if file.name == "METADATA"}
+    return sorted(path.name for folder in beside for path in (folder / "licenses").glob("*"))
+
+
 def main() -> None:
     """Prints it."""
     process = status_of_process_1()
@@ -57,6 +64,8 @@ def main() -> None:
             one.metadata["Name"].lower().replace("_", "-").replace(".", "-"): one.version
             for one in importlib.metadata.distributions()
         },
+        "licences": licences(),
+        "reports": sorted(map(str, Path("/tmp").rglob("onnxruntime.db"))),
         "missing_libraries": missing_libraries(Path(sysconfig.get_path("purelib"))),
     }
     sys.stdout.write(json.dumps(found))

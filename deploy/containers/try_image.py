@@ -22,6 +22,7 @@ from oci_container import OciContainer
 READY_S = 120.0
 # NVIDIA's runtime mounts the driver's library into a container; TensorRT is not used.
 MAY_BE_MISSING = {"libcuda.so.1", "libnvinfer.so.10", "libnvonnxparser.so.10"}
+LICENCES = {"LICENSE", "NOTICE", "THIRD_PARTY_LICENCES.md"}
 HERE = Path(__file__).parent
 
 
@@ -83,6 +84,9 @@ def check_inside(container: OciContainer, constraints: Path | None) -> dict:
     demand(seen["tmp_writable"], "/tmp cannot be written")
     demand(not seen["torch"], "torch is in the image")
     demand(not seen["programs"], f"the image has {', '.join(seen['programs'])}")
+    demand(not seen["reports"], f"ONNX Runtime collects reports for its maker: {seen['reports']}")
+    unsaid = sorted(LICENCES - set(seen["licences"]))
+    demand(not unsaid, f"the image has no {', '.join(unsaid)}")
     missing = sorted(set(seen["missing_libraries"]) - MAY_BE_MISSING)
     demand(not missing, f"no file for {', '.join(missing)}")
     if constraints is not None:

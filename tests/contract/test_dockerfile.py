@@ -89,6 +89,25 @@ def test_nobody_is_root_and_nothing_runs_as_root_afterwards() -> None:
     assert DOCKERFILE.count("\nUSER ") == 1
 
 
+def test_no_library_reports_to_its_maker() -> None:
+    assert "ORT_DISABLE_TELEMETRY=1" in stages()["runtime"]
+    assert "RAY_USAGE_STATS_ENABLED=0" in stages()["ray"]
+
+
+def test_the_licences_travel_in_the_layer_of_our_code() -> None:
+    copied = re.search(r"^COPY (pyproject\.toml .+) \./$", stages()["code"], flags=re.MULTILINE)
+    assert copied is not None
+    assert {"LICENSE", "NOTICE", "THIRD_PARTY_LICENCES.md"} <= set(copied[1].split())
+    # setuptools puts LICENSE and NOTICE beside the package's metadata by itself.
+    assert "cp THIRD_PARTY_LICENCES.md /opt/code/crossfix-*.dist-info/licenses/" in DOCKERFILE
+
+
+def test_the_base_keeps_debians_licences() -> None:
+    script = (ROOT / "deploy" / "containers" / "build.sh").read_text(encoding="utf-8")
+    assert "find usr/share/doc -type f ! -name copyright -delete" in script
+    assert "usr/share/doc/*" not in script
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_our_code_is_the_last_layer_and_the_packages_the_one_before(target) -> None:
     copies = re.findall(r"^COPY (.+)$", stages()[target], flags=re.MULTILINE)

@@ -86,6 +86,8 @@ def pods() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
         if "template" in spec:
             template = spec["template"]
             yield document["metadata"]["name"], template["metadata"]["labels"], template["spec"]
+        elif document["kind"] == "Pod":
+            yield document["metadata"]["name"], document["metadata"]["labels"], spec
 
 
 def settings_of(folder: str) -> dict[str, str]:
@@ -262,7 +264,7 @@ def selects(document: dict[str, Any], labels: dict[str, str]) -> bool:
 
 def test_selectors_select_the_serving_pods_and_no_builder() -> None:
     labels = {(name, json.dumps(labels)) for name, labels, _ in pods()}
-    assert len(labels) == 5
+    assert len(labels) == 6
     for kind in ("Deployment", "PodDisruptionBudget", "Service", "NetworkPolicy"):
         document = one("base", kind)
         chosen = {name for name, words in labels if selects(document, json.loads(words))}

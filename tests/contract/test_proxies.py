@@ -188,3 +188,7 @@ def test_the_upgrade_script_stops_at_a_process_that_does_not_come_back(tmp_path:
     assert done.returncode == 1
     assert f"port {ports[0]} is not ready after 1 s" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ports[:1]
+
+
+def test_onnx_runtime_reports_nothing_from_the_units_processes() -> None:
+    assert "\nEnvironment=ORT_DISABLE_TELEMETRY=1\n" in UNIT

@@ -13,6 +13,7 @@ import pytest
 from tests.service_world import jpeg, make_world
 
 ROOT = Path(__file__).parents[2]
+LICENCES = ("LICENSE", "NOTICE", "THIRD_PARTY_LICENCES.md")
 CONTEXT = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "constraints", "deploy")
 CODE = ("crossfix", "index_builder", "sample_world", "service", "training")
 NEEDED = ("buildah", "debootstrap", "runc")
@@ -72,7 +73,7 @@ def layers(storage, image):
 def tree(tmp_path_factory):
     """A copy of what a build is made of, so that it can be changed."""
     folder = tmp_path_factory.mktemp("tree")
-    for name in (*CONTEXT, *CODE):
+    for name in (*CONTEXT, *LICENCES, *CODE):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     return folder
@@ -105,6 +106,7 @@ def test_the_image_answers_a_photo_as_nobody_on_a_read_only_disk(image, storage,
     assert not seen["setuid_possible"]
     assert seen["mb"] < 1000
     assert seen["layers_mb"][-1] < 20  # our code alone
+    assert seen["licences"] == sorted(LICENCES)
 
 
 def test_a_changed_source_file_changes_the_last_layer_only(image, storage, tree) -> None:
