@@ -93,7 +93,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     with cluster_of(RAYLETS) as cluster:
         settings = Settings(
             encoder=folder, gallery=folder / "sharded", engine="ray",
-            ray_address=cluster.address, shard_timeout_s=60,
+            ray_address=cluster.address, shard_timeout_s=60, deadline_s=90, shutdown_s=90,
         )  # fmt: skip
         began = time.monotonic()
         shards = RayShards(settings, epoch, strict=True)

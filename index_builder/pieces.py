@@ -51,7 +51,7 @@ def list_names(root: Path) -> tuple[list[str], str]:
         GalleryCorrupt: what names the live one is not valid.
     """
     if is_sharded(root):
-        from index_builder.sharding_epochs import list_epochs
+        from crossfix.sharded_gallery_epochs import list_epochs
 
         live = current_epoch(root)
         return list_epochs(root), live

@@ -16,13 +16,14 @@ from crossfix.gallery import version_directory
 from crossfix.gallery_journal import conclude
 from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, TILES_FILE, GalleryManifest
 from crossfix.manifest import FileEntry, fsync_directory, sha256_file, write_json_atomic
+from crossfix.sharded_gallery_epochs import make_epoch_live
 from crossfix.sharded_gallery_manifest import SHARDS_DIRECTORY, EpochManifest, ShardEntry
 from index_builder.assembly.bounds import find_bounds
 from index_builder.assembly.content import hash_content
 from index_builder.indexing.build_index import build_index
 from index_builder.publish import BUILDING_PREFIX, Step, ignore_step, new_version_name, publish
 from index_builder.recipe import IndexRequest
-from index_builder.sharding_epochs import make_live, prune_epochs, require_kind, write_epoch
+from index_builder.sharding_epochs import prune_epochs, require_kind, write_epoch
 from index_builder.sharding_split import ShardCut, plan_cuts, read_codes, write_cut
 
 # The instants a sharded publication passes after its shards' own, which are told as
@@ -93,7 +94,7 @@ def publish_sharded(
     epoch = _epoch_manifest(whole, entries)
     write_epoch(root, epoch)
     step("epoch_written")
-    make_live(root, epoch.epoch)
+    make_epoch_live(root, epoch.epoch)
     step("epoch_live")
     conclude(root)
     removed = prune_epochs(root, keep=keep)

@@ -4,12 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from crossfix.errors import GalleryNotFound, PublishError
+from crossfix.errors import PublishError
 from crossfix.gallery import current_version
-from crossfix.gallery_journal import PRUNED_PREFIX, announce, find_orphan, settle
+from crossfix.gallery_journal import PRUNED_PREFIX, announce, settle
 from crossfix.gallery_manifest import CURRENT_FILE, VERSIONS_DIRECTORY
 from crossfix.manifest import fsync_directory, write_json_atomic
 from crossfix.sharded_gallery import ShardedGallery
+from crossfix.sharded_gallery_epochs import find_epoch, list_epochs, make_epoch_live
 from crossfix.sharded_gallery_manifest import (
     CURRENT_EPOCH_FILE,
     EPOCHS_DIRECTORY,
@@ -52,22 +53,6 @@ def write_epoch(root: Path, manifest: EpochManifest) -> Path:
     return path
 
 
-def make_live(root: Path, epoch: str) -> None:
-    """The switch: one small file replaced, for all shards at once."""
-    write_json_atomic(root / CURRENT_EPOCH_FILE, {"epoch": epoch})
-
-
-def list_epochs(root: Path) -> list[str]:
-    """Epochs on disk, oldest first; without one that a killed build left before it was live.
-
-    Raises:
-        GalleryCorrupt: the journal of a killed build is not valid.
-    """
-    orphan = find_orphan(root)
-    names = (path.stem for path in (root / EPOCHS_DIRECTORY).glob("[!.]*.json"))
-    return sorted(name for name in names if name != orphan)
-
-
 def rollback_epoch(root: Path, to: str | None = None) -> str:
     """Makes an older epoch live again, after verifying every shard of it; returns its name.
 
@@ -80,18 +65,9 @@ def rollback_epoch(root: Path, to: str | None = None) -> str:
     """
     current_epoch(root)  # nothing is created where there is no gallery
     with locked(root):
-        live = current_epoch(root)
-        epochs = list_epochs(root)
-        older = [name for name in epochs if name < live]
-        if to is None and not older:
-            raise GalleryNotFound(f"{root} has no epoch older than {live}", hint="name one")
-        epoch = to if to is not None else older[-1]
-        if epoch not in epochs:
-            raise GalleryNotFound(
-                f"{root} has no epoch {epoch!r}", hint=f"there are {', '.join(epochs)}"
-            )
+        epoch = find_epoch(root, to)
         ShardedGallery.open(root, epoch=epoch, verify=True, strict=True).close()
-        make_live(root, epoch)
+        make_epoch_live(root, epoch)
     return epoch
 
 

@@ -4,7 +4,6 @@ Read from environment variables ``CROSSFIX_<NAME>``; command line flags override
 `python -m service.documents docs` writes them to docs/settings.md.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from crossfix.errors import InvalidParameter
 from crossfix.images import ImageLimits
 from crossfix.onnx_session import Device
 from crossfix.variants import Precision
+from service.cores import available_cores
 from service.settings_checks import first_contradiction
 
 CUDA_MAX_BATCH = 16
@@ -342,11 +342,6 @@ class Settings(BaseSettings):
     def max_batch_for(self, provider: str) -> int:
         """`max_batch`, or what suits the execution provider."""
         return self.max_batch or (1 if _on_cpu(provider) else CUDA_MAX_BATCH)
-
-
-def available_cores() -> int:
-    """Cores this process may use (fewer than the machine's inside a container)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _on_cpu(provider: str) -> bool:

@@ -4,7 +4,7 @@
 set -eu
 
 : "${RAY_BIND_ADDRESS:?the private address of this machine, such as 10.0.0.1}"
-export RAY_USAGE_STATS_ENABLED=0
+. "$(dirname "$0")/access.sh"
 
 exec ray start --head --block \
   --node-ip-address="$RAY_BIND_ADDRESS" --port="${RAY_PORT:-6379}" \

@@ -4,7 +4,7 @@ set -eu
 
 : "${CROSSFIX_RAY_ADDRESS:?address of the head, such as 10.0.0.1:6379}"
 : "${RAY_BIND_ADDRESS:?the private address of this machine, such as 10.0.0.2}"
-export RAY_USAGE_STATS_ENABLED=0
+. "$(dirname "$0")/access.sh"
 
 exec ray start --block \
   --address="$CROSSFIX_RAY_ADDRESS" --node-ip-address="$RAY_BIND_ADDRESS" \

@@ -157,6 +157,11 @@ class MetricFamilies:
         self.snapshot_age = self._gauge(
             "snapshot_age_seconds", "Time since the live gallery was loaded."
         )
+        self.gallery_built = self._gauge(
+            "gallery_built_timestamp_seconds",
+            "When the live gallery was built, Unix time; NaN where it does not say.",
+        )
+        self.gallery_built.set(float("nan"))
         self.index_fallback = self._gauge(
             "index_fallback", "1 when another index than the gallery's is searched."
         )

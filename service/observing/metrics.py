@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -86,6 +87,7 @@ class Metrics(MetricFamilies):
         )
         self.snapshot_tiles.set(len(snapshot.gallery))
         self.snapshot_bytes.set(snapshot.size_bytes)
+        self.gallery_built.set(_unix_time(snapshot.gallery.manifest.created))
         if snapshot.load_s > 0:
             self.reload_seconds.observe(snapshot.load_s)
         self.shards.set(snapshot.gallery.shards_total)
@@ -183,6 +185,15 @@ class PoolMetrics:
     def cancelled(self) -> None:
         """Counts a photo whose caller left."""
         self.metrics.cancelled.labels(self.pool).inc()
+
+
+def _unix_time(told: str) -> float:
+    """Of an ISO 8601 time, UTC where it does not say; NaN where it is none."""
+    try:
+        moment = datetime.fromisoformat(told)
+    except ValueError:
+        return float("nan")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from service.observing.metrics import Metrics
 from service.rebuild.builder import Builder
 from service.rebuild.commands import Plan, builder_command, builder_environment, make_plan
 from service.rebuild.orders import RebuildOrder
-from service.rebuild.records import LOG_ENDING, OVER, Job, JobRecords, JobState, now
+from service.rebuild.owners import JobLock, Owners
+from service.rebuild.records import KEPT_RECORDS, LOG_ENDING, OVER, Job, JobRecords, JobState, now
 from service.rebuild.telling import (
     apply_event,
     explain_end,
@@ -32,13 +33,14 @@ from service.settings import Settings
 CANCEL_PATIENCE_S = 10.0  # from SIGINT to SIGKILL
 STOP_PATIENCE_S = 5.0
 RECORD_EVERY_S = 2.0
+LOOK_EVERY_S = 5.0
 _LIVE_STEPS = ("current_replaced", "pruned")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Jobs:
-    """All rebuild jobs of one service.
+    """All rebuild jobs of the services that share a folder of records; runs those of one service.
 
     Args:
         on_published: awaited when a builder has made a version live.
@@ -55,7 +57,11 @@ class Jobs:
         self._settings, self._metrics, self._on_published = settings, metrics, on_published
         self._cancel_patience_s = cancel_patience_s
         self._records = JobRecords(settings.jobs_folder)
+        self._owners = Owners(self._records)
+        self._lock: JobLock | None = None
+        self._watch: asyncio.Task[None] | None = None
         self._jobs: dict[str, Job] = {}
+        self._ours: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._taking_over: asyncio.Future[object] | None = None
         self._builder: Builder | None = None
@@ -80,30 +86,53 @@ class Jobs:
 
     async def start(self) -> None:
         """Reads the records; jobs that a killed service left running become `interrupted`."""
-        for job in await self._on_disk(self._read):
-            self._jobs[job.id] = job
-
-    def _read(self) -> list[Job]:
-        found = []
-        for job in self._records.read():
-            if not job.is_over:
-                job = job.model_copy(
-                    update={
-                        "state": "interrupted",
-                        "ended": now(),
-                        "error": stopped_with_the_service(),
-                    }
-                )
-                self._records.write(job)
-                self._metrics.jobs.labels(job.state).inc()
-            found.append(job)
+        found = await self._on_disk(self._read, frozenset())
         if found:
-            self._records.sweep()
-        return self._records.prune(found)
+            await self._on_disk(self._records.sweep)
+        for job in await self._on_disk(self._records.prune, found):
+            self._jobs[job.id] = job
+        self._watch = asyncio.get_running_loop().create_task(self._look_around())
+
+    def _read(self, but: frozenset[str]) -> list[Job]:
+        return [job if job.is_over else self._settle(job) for job in self._records.read(but=but)]
+
+    def _settle(self, job: Job) -> Job:
+        """A job of another service: left alone while that may live, else `interrupted`."""
+        lock = self._owners.take_orphan(job.id)
+        if lock is None:
+            return job
+        job = self._records.read_one(job.id) or job
+        if not job.is_over:
+            changes = {
+                "state": "interrupted",
+                "ended": now(),
+                "error": stopped_with_the_service(),
+            }
+            job = job.model_copy(update=changes)
+            self._records.write(job)
+            self._metrics.jobs.labels(job.state).inc()
+        lock.release()
+        return job
+
+    async def _look_around(self) -> None:
+        """Shows that we live, and sees how other services' jobs are, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._lock is not None:
+                await self._on_disk(self._lock.beat)
+            over = frozenset(job.id for job in self._jobs.values() if job.is_over)
+            theirs = await self._on_disk(self._read, over | self._ours)
+            if theirs:
+                known = sorted((self._jobs | {job.id: job for job in theirs}).items())
+                self._jobs = dict(known[-KEPT_RECORDS:])
+                if self._running is not None:
+                    self._jobs.setdefault(self._running, dict(known)[self._running])
 
     async def stop(self) -> None:
         """Tells a running builder to stop; its finished parts stay for the next job."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.cancel()
         if self._task is not None and not self._task.done():
             self._tell_to_stop("interrupted", patience_s=STOP_PATIENCE_S)
             if self._taking_over is not None:
@@ -150,6 +179,7 @@ class Jobs:
         )
         self._running, self._stopping = job.id, None
         self._jobs[job.id] = job
+        self._ours.add(job.id)
         self._metrics.job_running.set(1)
         self._metrics.job_progress.set(0)
         self._task = asyncio.get_running_loop().create_task(self._run(job.id, plan))
@@ -177,6 +207,11 @@ class Jobs:
                 "the job's work is done and can no longer be cancelled",
                 hint="POST /gallery/activate brings the version before back",
             )
+        if not job.is_over and job_id not in self._ours:
+            raise JobOver(
+                "the job runs in another service and cannot be cancelled here",
+                hint="ask the service that was asked for it",
+            )
         if job.is_over or self._running != job_id:
             raise JobOver(f"the job has ended: {job.state}", hint="GET its address for the result")
         self._tell_to_stop("cancelled", patience_s=self._cancel_patience_s)
@@ -195,6 +230,7 @@ class Jobs:
         self._killer = loop.call_later(patience_s, self._builder.kill)
 
     async def _run(self, job_id: str, plan: Plan) -> None:
+        self._lock = await self._on_disk(self._owners.hold, job_id)
         try:
             await self._record(job_id)
             code, tail = await self._build(job_id, plan)
@@ -260,11 +296,14 @@ class Jobs:
         self._running = None
         _log("job_ended", job)
         await self._record(job_id)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            await self._on_disk(lock.release)
         known = list(self._jobs.values())
         kept = {one.id for one in await self._on_disk(self._records.prune, known)}
         for one in known:
             if one.id not in kept:
-                del self._jobs[one.id]
+                self._jobs.pop(one.id, None)
 
     async def _take_over(self) -> None:
         self._taking_over = asyncio.ensure_future(self._on_published())

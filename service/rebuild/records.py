@@ -1,7 +1,8 @@
 """Records of jobs: one small JSON file each, written whole or not at all."""
 
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,8 @@ JobState = Literal[
 ]
 OVER: tuple[JobState, ...] = ("succeeded", "failed", "cancelled", "interrupted")
 KEPT_RECORDS = 50
-ORDER_ENDING, LOG_ENDING = ".order.json", ".log"
+ORDER_ENDING, LOG_ENDING, LOCK_ENDING = ".order.json", ".log", ".lock"
+_LEFT_AFTER_S = 600.0  # younger ones may be another service's, being written
 _RECORD_NAME = re.compile(r"(\d{8}T\d{9}Z-[0-9a-f]{8})\.json")
 
 
@@ -93,10 +95,16 @@ class JobRecords:
         """A file that belongs to a job; `job_id` is one of ours, never a caller's words."""
         return self.folder / f"{job_id}{ending}"
 
-    def read(self) -> list[Job]:
-        """All records, oldest first; what is no record is left alone."""
+    def read(self, *, but: Collection[str] = ()) -> list[Job]:
+        """All records, oldest first; what is no record is left alone.
+
+        Args:
+            but: ids of jobs whose records are not wanted.
+        """
         found = []
         for path in sorted(self._files()):
+            if path.stem in but:
+                continue
             try:
                 job = Job.model_validate_json(path.read_bytes())
             except (OSError, ValidationError) as problem:
@@ -105,6 +113,13 @@ class JobRecords:
             if f"{job.id}.json" == path.name:
                 found.append(job)
         return found
+
+    def read_one(self, job_id: str) -> Job | None:
+        """A job's record as it is now; None where it cannot be read."""
+        try:
+            return Job.model_validate_json(self.path(job_id, ".json").read_bytes())
+        except (OSError, ValidationError):
+            return None
 
     def _files(self) -> Iterable[Path]:
         try:
@@ -136,7 +151,7 @@ class JobRecords:
         """Removes the oldest; gives those that stay."""
         gone = jobs[: max(0, len(jobs) - self._keep)]
         for job in gone:
-            for ending in (".json", ORDER_ENDING, LOG_ENDING):
+            for ending in (".json", ORDER_ENDING, LOG_ENDING, LOCK_ENDING):
                 try:
                     self.path(job.id, ending).unlink(missing_ok=True)
                 except OSError as problem:
@@ -147,7 +162,8 @@ class JobRecords:
         """Removes what a kill in the midst of writing left."""
         try:
             for path in self.folder.glob(".*.json.*"):
-                path.unlink(missing_ok=True)
+                if time.time() - path.stat().st_mtime > _LEFT_AFTER_S:
+                    path.unlink(missing_ok=True)
         except OSError as problem:
             _complain("job_record_not_removed", "", problem)
 

@@ -68,7 +68,8 @@ def check_the_end(told: dict) -> None:
     assert told["left_s"] < 20, "the shards' processes end with the service that asked for them"
 
 
-@pytest.mark.parametrize("where", ["alone", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["alone", "cluster"])
 def test_a_killed_shard_is_flagged_and_comes_back(tmp_path, where):
     told = run_scenes(tmp_path, f"{where},shard")
     answers = check_answers(told, "shard")

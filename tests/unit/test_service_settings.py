@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.__main__ import read_settings
-from service.settings import Settings, available_cores
+from service.cores import available_cores
+from service.settings import Settings
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 NEEDED = {"encoder": "e", "gallery": "g"}

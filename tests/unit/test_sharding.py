@@ -17,11 +17,12 @@ from crossfix.errors import (
 from crossfix.gallery import Gallery
 from crossfix.geodesy import morton_code
 from crossfix.sharded_gallery import ShardedGallery
+from crossfix.sharded_gallery_epochs import list_epochs
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
 from index_builder import sharding_epochs
 from index_builder.publish import STEPS, locked
 from index_builder.sharding import SHARDED_STEPS
-from index_builder.sharding_epochs import list_epochs, prune_epochs, require_kind, rollback_epoch
+from index_builder.sharding_epochs import prune_epochs, require_kind, rollback_epoch
 from index_builder.sharding_split import plan_cuts
 from index_builder.sharding_verify import check_epoch
 from tests.made_up_gallery import (
