@@ -189,6 +189,10 @@ class Gallery:
             )
         return self._index.search(embeddings, k, rows=rows)
 
+    def count_inside(self, prior: Prior) -> int:
+        """How many tiles' centres lie inside a prior."""
+        return self._places.inside(prior).count
+
     def row_of(self, tile_id: str) -> int:
         """The row of a tile.
 

@@ -1,6 +1,6 @@
 """A gallery in pieces, for what one machine's disk, memory or index cannot hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +105,12 @@ class ShardedGallery:
                 else:
                     lost[number] = found
         if lost and (strict or not shards):
-            raise _lost(lost, len(manifest.shards))
+            raise shards_lost(lost, len(manifest.shards))
         return cls(root, manifest, shards, lost, strict=strict)
 
     def close(self) -> None:
-        """Ends the threads; searches are over."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Ends the threads; what is being searched is still answered."""
+        self._pool.shutdown(wait=False)
 
     def __enter__(self) -> "ShardedGallery":
         return self
@@ -180,7 +180,7 @@ class ShardedGallery:
         self, answers: ShardAnswers, failures: dict[int, str], prior: Prior | None
     ) -> None:
         if failures and (self._strict or not answers.results):
-            raise _lost(failures, len(self.manifest.shards))
+            raise shards_lost(failures, len(self.manifest.shards))
         if not answers.results and prior is not None:
             raise PriorOutsideGallery(
                 f"no tile's centre lies in {prior.describe()}",
@@ -236,7 +236,7 @@ class ShardedGallery:
     def _of(self, row: int) -> tuple[Gallery, int]:
         shard, local = self.locate(int(row))
         if shard in self.lost:
-            raise _lost({shard: self.lost[shard]}, len(self.manifest.shards))
+            raise shards_lost({shard: self.lost[shard]}, len(self.manifest.shards))
         return self.shards[shard], local
 
 
@@ -273,7 +273,8 @@ def open_shard(
     return gallery
 
 
-def _lost(failures: dict[int, str], total: int) -> GalleryError:
+def shards_lost(failures: Mapping[int, str], total: int) -> GalleryError:
+    """The error that says so; it names the first."""
     number, why = next(iter(sorted(failures.items())))
     return GalleryError(
         f"{len(failures)} of {total} shards did not answer; shard {number}: {why}",

@@ -1,10 +1,10 @@
 """Asking many shards at once, and merging what they answer into one exact ranking."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from crossfix.vector_search import SearchResult
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 AnswerT = TypeVar("AnswerT")
+Tried = tuple[tuple[AnswerT] | None, str]
 
 
 class Shard(Protocol):
@@ -48,19 +49,51 @@ def ask_each(
     """
     if len(calls) == 1 and timeout_s is None:  # the usual case under a prior: no thread to wake
         ((number, call),) = calls.items()
-        told = {number: _tried(call)}
-    else:
-        asked = {pool.submit(_tried, call): number for number, call in calls.items()}
-        done, late = wait(asked, timeout=timeout_s)
-        told = {asked[future]: future.result() for future in done}
-        for future in late:
-            future.cancel()
-            told[asked[future]] = (None, f"no answer within {timeout_s} s")
+        return _sorted_out({number: _tried(call)})
+    asked = {number: begin_call(pool, call) for number, call in calls.items()}
+    answers, failures = collect_answers(asked, timeout_s=timeout_s)
+    for number in failures:
+        asked[number].cancel()
+    return answers, failures
+
+
+class Pool(Protocol):
+    """Threads; `ThreadPoolExecutor` is one."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # noqa: ANN401
+        """Begins a call; RuntimeError where the pool is closed."""
+        ...
+
+
+def begin_call(pool: Pool, call: Callable[[], AnswerT]) -> Future[Tried[AnswerT]]:
+    """A call of one shard; its future never has an exception."""
+    try:
+        return pool.submit(_tried, call)
+    except RuntimeError:
+        closed: Future[Tried[AnswerT]] = Future()
+        closed.set_result((None, "the gallery was closed"))
+        return closed
+
+
+def collect_answers(
+    asked: Mapping[int, Future[Tried[AnswerT]]], *, timeout_s: float | None
+) -> tuple[dict[int, AnswerT], dict[int, str]]:
+    """What was answered in time, and why the others were not; late calls go on."""
+    wait(asked.values(), timeout=timeout_s)
+    late = (None, f"no answer within {timeout_s} s")
+    return _sorted_out(
+        {number: future.result() if future.done() else late for number, future in asked.items()}
+    )
+
+
+def _sorted_out(
+    told: Mapping[int, Tried[AnswerT]],
+) -> tuple[dict[int, AnswerT], dict[int, str]]:
     answers = {number: answer[0] for number, (answer, _) in told.items() if answer is not None}
     return answers, {number: why for number, (answer, why) in told.items() if answer is None}
 
 
-def _tried(call: Callable[[], AnswerT]) -> tuple[tuple[AnswerT] | None, str]:
+def _tried(call: Callable[[], AnswerT]) -> Tried[AnswerT]:
     """The answer, in a tuple so that None is one too, or what went wrong."""
     try:
         return (call(),), ""

@@ -190,6 +190,18 @@ def _ray_address_has_an_engine(settings: "Settings") -> str:
     return ""
 
 
+def _partial_answers_come_in_time(settings: "Settings") -> str:
+    """Galleries of one piece wait for no shard, so that only who names the setting is told."""
+    is_used = settings.engine == "ray" or "shard_timeout_s" in settings.model_fields_set
+    if not is_used or settings.shard_timeout_s < settings.deadline_s:
+        return ""
+    return (
+        f"shard_timeout_s ({settings.shard_timeout_s:g}) is not below deadline_s "
+        f"({settings.deadline_s:g}): while a shard hangs, every photo would be answered 504 in "
+        "place of a partial answer; lower it"
+    )
+
+
 CHECKS: tuple[Callable[["Settings"], str], ...] = (
     _host_is_named,
     _rebuild_needs_keys,
@@ -204,6 +216,7 @@ CHECKS: tuple[Callable[["Settings"], str], ...] = (
     _photos_may_finish,
     _batches_hold_a_photo,
     _ray_address_has_an_engine,
+    _partial_answers_come_in_time,
 )
 
 

@@ -70,7 +70,14 @@ class OnePiece:
         """Refuses the encoder of another space."""
         self.gallery.require_encoder(encoder)
 
-    def search(self, embeddings: Float32, k: int, *, prior: Prior | None = None) -> Hits:
+    def search(
+        self,
+        embeddings: Float32,
+        k: int,
+        *,
+        prior: Prior | None = None,
+        timeout_s: float | None = None,  # noqa: ARG002 - nobody is waited for
+    ) -> Hits:
         """The k most similar tiles."""
         found = self.gallery.search(embeddings, k, prior=prior)
         return Hits(found.rows, found.scores, self.gallery.tiles, found.rows[0])

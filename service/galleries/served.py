@@ -28,7 +28,8 @@ class Reach:
 
     Attributes:
         shards_asked: those the prior or the box touches.
-        tiles_share: of the tiles in the shards that were asked, how many were looked at, 0..1.
+        tiles_share: of the tiles that had to be looked at, how many were, at least; 0..1. With a
+            prior those inside it, and all of a lost shard's.
     """
 
     shards_total: int = 1
@@ -128,8 +129,19 @@ class ServedGallery(Protocol):
         """Refuses the encoder of another space; see `crossfix.gallery.require_same_space`."""
         ...
 
-    def search(self, embeddings: Float32, k: int, *, prior: Prior | None = None) -> Hits:
-        """The k most similar tiles to one embedding, (1, D); see `crossfix.gallery.Gallery`."""
+    def search(
+        self,
+        embeddings: Float32,
+        k: int,
+        *,
+        prior: Prior | None = None,
+        timeout_s: float | None = None,
+    ) -> Hits:
+        """The k most similar tiles to one embedding, (1, D); see `crossfix.gallery.Gallery`.
+
+        Args:
+            timeout_s: how long shards are waited for; None is the setting `shard_timeout_s`.
+        """
         ...
 
     def row_of(self, tile_id: str) -> int:

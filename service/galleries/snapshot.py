@@ -13,6 +13,7 @@ from crossfix.gallery import version_directory
 from crossfix.sharded_gallery_manifest import epoch_path, is_sharded, read_epoch, shard_root
 from service.errors import NotReady
 from service.galleries.daemon_thread import run_in_daemon
+from service.galleries.file_states import FileStates, file_states
 from service.galleries.served import live_version
 from service.galleries.snapshot_activation import explain, switch_on_disk
 from service.galleries.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
@@ -23,7 +24,6 @@ __all__ = ["Snapshot", "SnapshotHolder", "load_snapshot", "run_canary"]
 
 LONGEST_BACKOFF_S = 600.0
 ResultT = TypeVar("ResultT")
-FileStates = tuple[tuple[str, int, int], ...]
 
 
 @dataclass
@@ -235,15 +235,7 @@ def _log_refused_wish(version: str | None, problem: Exception) -> None:
 def _look_at(settings: Settings, version: str) -> FileStates:
     """(name, size, time of change) of the files that a refused version is made of."""
     folders = [*_folders_of(settings.gallery, version), settings.encoder]
-    files = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    states = []
-    for path in [*files, epoch_path(settings.gallery, version)]:
-        try:
-            state = path.stat()
-        except OSError:  # it was renamed meanwhile, or there are no epochs here
-            continue
-        states.append((str(path), state.st_size, state.st_mtime_ns))
-    return tuple(sorted(states))
+    return file_states([*folders, epoch_path(settings.gallery, version)])
 
 
 def _folders_of(root: Path, version: str) -> list[Path]:

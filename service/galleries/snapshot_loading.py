@@ -14,6 +14,7 @@ from crossfix.errors import (
     EncoderCorrupt,
     EncoderGalleryMismatch,
     GalleryCorrupt,
+    GalleryError,
 )
 from crossfix.estimate import CANDIDATES
 from crossfix.images import Photo
@@ -24,6 +25,8 @@ from service.galleries.opening import Candidate, find_candidate, open_candidate
 from service.galleries.served import ServedGallery, live_version
 from service.logs.log import EVENTS
 from service.settings import Settings
+
+CANARY_S = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ def load_version(
     try:
         gallery.require_encoder(encoder)
         snapshot = Snapshot(encoder=encoder, gallery=gallery, version=version)
-        run_canary(snapshot, strict=strict)
+        run_canary(snapshot, strict=strict, timeout_s=max(CANARY_S, 10 * settings.shard_timeout_s))
         gallery.warm_up()
     except BaseException:
         gallery.close()
@@ -149,14 +152,17 @@ def find_other_encoder(
     )
 
 
-def run_canary(snapshot: Snapshot, *, strict: bool = True) -> None:
+def run_canary(snapshot: Snapshot, *, strict: bool = True, timeout_s: float = CANARY_S) -> None:
     """One query per view through the whole path: warms it up and proves it.
 
     Args:
         strict: all shards must answer.
+        timeout_s: how long shards are waited for: a first search may read from disk.
 
     Raises:
         EncoderCorrupt: an embedding is not unit-norm.
+        GalleryError: a shard did not answer, which says nothing about its files.
+        ShardsLost: none answered.
         GalleryCorrupt: a search gives fewer tiles than it must, or scores that are no cosines.
     """
     noise = np.random.default_rng(0).integers(0, 256, (256, 512, 3), dtype=np.uint8)
@@ -171,11 +177,18 @@ def run_canary(snapshot: Snapshot, *, strict: bool = True) -> None:
                 "embeddings that are not unit-norm",
                 hint="export it again",
             )
-        found = snapshot.gallery.search(embedding, CANDIDATES)  # as many as photos are asked with
-        expected = min(CANDIDATES, len(snapshot.gallery))
-        is_enough = found.rows.shape == (1, expected) and not found.reach.shards_missing
-        if not strict and found.reach.shards_missing:
-            is_enough = found.rows.shape[1] > 0
+        found = snapshot.gallery.search(  # as many as photos are asked with
+            embedding, CANDIDATES, timeout_s=timeout_s
+        )
+        reach = found.reach
+        if strict and reach.shards_missing:
+            raise GalleryError(
+                f"{reach.shards_missing} of {reach.shards_asked} shards of gallery version "
+                f"{snapshot.version} did not answer the canary query in {timeout_s:g} s",
+                hint="look at their disks and nodes, and try again",
+            )
+        expected = 1 if reach.shards_missing else min(CANDIDATES, len(snapshot.gallery))
+        is_enough = found.rows.shape[1] >= expected
         if not is_enough or not np.all(np.abs(found.scores) <= 1.01):
             raise GalleryCorrupt(
                 f"gallery version {snapshot.version} fails its canary query",

@@ -36,7 +36,7 @@ def answer_of(
     manifest, reach = found.snapshot.encoder.manifest, found.reach
     warnings = list(found.warnings)
     if reach.shards_missing:
-        warnings.append(_missing(reach))
+        warnings.append(_missing(reach, with_prior=with_prior))
     if found.estimate is None:
         warnings.append("the encoder is not calibrated for this view: no radius, no confidence")
     if with_prior:
@@ -61,13 +61,16 @@ def answer_of(
     )
 
 
-def _missing(reach: Reach) -> str:
+def _missing(reach: Reach, *, with_prior: bool) -> str:
     """What everybody who reads the answer must know."""
     unseen = 100 * (1 - reach.tiles_share)
+    share = f"{unseen:.{0 if unseen >= 1 else 2}f} %"
+    tiles = (
+        f"up to {share} of the tiles in the given area" if with_prior else f"{share} of its tiles"
+    )
     return (
         f"partial answer: {reach.shards_missing} of {reach.shards_asked} parts of the gallery did "
-        f"not answer, so {unseen:.{0 if unseen >= 1 else 2}f} % of its tiles were not looked at; "
-        "the confidence is lowered by as much"
+        f"not answer, so {tiles} were not looked at; the confidence is lowered by as much"
     )
 
 

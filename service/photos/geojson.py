@@ -15,14 +15,21 @@ def geojson_of(answer: LocalizeAnswer) -> dict[str, Any]:
 
 
 def geojson_of_batch(answer: BatchAnswer) -> dict[str, Any]:
-    """All photos' features, each with its photo's `index`; a failed photo has none."""
+    """All photos' features, each with its photo's `index`; a failed photo has none.
+
+    What else an answer says, that it is partial above all, stands in `results`.
+    """
     features = [
         feature
         for result in answer.results
         if result.answer is not None
         for feature in features_of(result.answer, index=result.index, file_name=result.file_name)
     ]
-    results = [result.model_dump(exclude={"answer"}) for result in answer.results]
+    results = [
+        result.model_dump(exclude={"answer"})
+        | (result.answer.model_dump(include={"warnings", "gallery"}) if result.answer else {})
+        for result in answer.results
+    ]
     extra = answer.model_dump(exclude={"results"})
     return {"type": "FeatureCollection", "features": features, "results": results, **extra}
 
@@ -30,7 +37,9 @@ def geojson_of_batch(answer: BatchAnswer) -> dict[str, Any]:
 def features_of(answer: LocalizeAnswer, **names: object) -> list[dict[str, Any]]:
     """The estimate's point, the polygon of its radius where it has one, the tiles' footprints."""
     estimate = answer.estimate
-    facts = estimate.model_dump(exclude={"lat", "lon"})
+    asked, answered = answer.gallery.shards_asked, answer.gallery.shards_answered
+    # Beside the confidence: programs for maps drop what stands outside of the features.
+    facts = {**estimate.model_dump(exclude={"lat", "lon"}), "partial": answered < asked}
     point = {"type": "Point", "coordinates": [estimate.lon, estimate.lat]}
     features = [_feature(point, {**names, "role": "estimate", **facts})]
     if estimate.radius_m is not None:

@@ -1,6 +1,7 @@
 """The caller of Ray's actors against a made-up Ray: lost, hung, gone and back."""
 
 import itertools
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -29,12 +30,13 @@ class Actor:
 
     def __init__(self, order) -> None:
         self.order, self.leases, self.fate, self.restarts = order, set(), None, 0
-        self.opened = itertools.count(1)
+        self.opened, self.told_to_open = itertools.count(1), 0
         for name in ("look", "call", "facts", "release", "open_again"):
             setattr(self, name, SimpleNamespace(remote=self._remote(name)))
 
     def _remote(self, name):
         def ask(*arguments):
+            self.told_to_open += name == "open_again"
             if name == "release":
                 self.leases.discard(arguments[0])
             return (self, name, arguments)
@@ -76,7 +78,9 @@ class MadeUpRay:
         def make(order):
             if name not in self.named:
                 self.made.append(name)
-                self.named[name] = Actor(SimpleNamespace(number=order.number, facts=self._facts))
+                self.named[name] = Actor(
+                    SimpleNamespace(number=order.number, root=order.root, facts=self._facts)
+                )
                 self.named[name].fate = self.next_fate.get(order.number)
             return self.named[name]
 
@@ -161,6 +165,15 @@ def test_every_shard_has_an_actor_that_all_front_doors_share(world, ray, clock):
     assert ray.actor(0).leases == set()
 
 
+def test_a_copy_of_the_gallery_has_actors_that_open_the_copy(world, ray, clock, tmp_path):  # noqa: ARG001
+    copy = shutil.copytree(world.root, tmp_path / "copy")
+    epoch = read_epoch(world.root)
+    for root in (world.root, copy):
+        RayShards(world.settings(engine="ray", ray_address="h:1", gallery=root), epoch, strict=True)
+    assert len(ray.made) == 2 * SHARDS
+    assert {actor.order.root for actor in ray.named.values()} == {world.root, copy}
+
+
 def test_a_shard_that_fails_is_left_out_until_it_has_answered(world, ray, clock):  # noqa: ARG001
     shards = opened(world)
     ray.actor(2).fate = Unavailable("the actor is away")
@@ -241,7 +254,8 @@ def test_a_shard_that_could_not_be_opened_is_told_to_try_again(world, ray, clock
     with caplog.at_level("INFO", "service.event"):
         shards.look_after()
     assert shards.lost == {}
-    assert [record.message for record in caplog.records] == ["shard_back"]
+    assert [record.message for record in caplog.records] == ["shard_lost", "shard_back"]
+    assert caplog.records[0].fields == {"shard": 2, "reason": "vectors.f16 is missing"}
 
 
 def test_a_shard_that_no_node_takes_is_given_up_after_a_minute(world, ray, clock):
@@ -249,17 +263,72 @@ def test_a_shard_that_no_node_takes_is_given_up_after_a_minute(world, ray, clock
     with pytest.raises(GalleryError, match="1 of 4 shards"):
         opened(world, strict=True)
     assert clock.s > ray_shards.PLACED_WITHIN_S
-    assert opened(world, strict=False).lost == {3: "its node does not answer"}
+    assert opened(world, strict=False).lost == {3: ray_shards.NOT_PLACED}
     ray.late = set(range(SHARDS))
     with pytest.raises(GalleryError, match="4 of 4 shards"):
         opened(world, strict=False)
 
 
-def test_another_shard_than_the_epochs_is_never_served(world, ray, clock):  # noqa: ARG001
+def test_another_shard_than_the_epochs_is_never_served(world, ray, clock):
     ray.next_fate[1] = ("failed", "its manifest has another checksum", True)
     with pytest.raises(GalleryCorrupt, match="shard 1 on host: its manifest"):
-        opened(world, strict=False)
+        opened(world, strict=True)
     assert all(not actor.leases for actor in ray.named.values())
+    shards = opened(world, strict=False)
+    assert everyone(shards).failures == {1: "its manifest has another checksum"}
+    asked, answer = [], ray.actor(1).answer
+    ray.actor(1).answer = lambda name, arguments: asked.append(name) or answer(name, arguments)
+    for _ in range(3):
+        clock.s += 60
+        shards.look_after()
+    assert asked.count("look") == 3
+    assert ray.actor(1).told_to_open > 1, "the right files may be there by now"
+    ray.actor(1).fate = None
+    shards.look_after()
+    assert shards.lost == {}
+
+
+def test_no_shard_of_an_epoch_is_the_epochs(world, ray, clock):  # noqa: ARG001
+    for number in range(SHARDS):
+        ray.next_fate[number] = ("failed", "its manifest has another checksum", True)
+    with pytest.raises(GalleryCorrupt):
+        opened(world, strict=False)
+
+
+def test_a_shard_that_opens_for_ever_holds_the_start_up_for_a_minute(world, ray, clock):
+    ray.next_fate[1] = ("opening", "", False)
+    shards = opened(world, strict=False)
+    assert clock.s == pytest.approx(ray_shards.PLACED_WITHIN_S, abs=2)
+    assert shards.lost == {1: "it is being opened"}
+    ray.actor(1).fate = None
+    shards.look_after()
+    assert shards.lost == {}
+
+
+def test_a_switch_to_a_shard_that_opens_for_ever_is_given_up(world, ray, clock):
+    ray.next_fate[1] = ("opening", "", False)
+    with pytest.raises(GalleryError, match=r"1 of 4 shards .* shard 1: it is being opened"):
+        opened(world, strict=True)
+    assert 600 < clock.s < 700
+    ray.next_fate = dict.fromkeys(range(SHARDS), ("opening", "", False))
+    ray.named.clear()
+    with pytest.raises(GalleryError, match="4 of 4 shards"):
+        opened(world, strict=False)
+
+
+def test_an_actor_that_goes_silent_while_it_opens_is_given_up(world, ray, clock):
+    ray.next_fate[3] = ("opening", "", False)
+    wait = ray.wait
+
+    def wait_and_see(asked, **how):
+        if clock.s > 5:
+            ray.late = {3}
+        return wait(asked, **how)
+
+    ray.wait = wait_and_see
+    with pytest.raises(GalleryError, match="shard 3: its node does not answer"):
+        opened(world, strict=True)
+    assert clock.s < 2 * ray_shards.PLACED_WITHIN_S
 
 
 def test_the_actors_body_opens_answers_and_keeps_leases(world, monkeypatch):
@@ -282,6 +351,15 @@ def test_the_actors_body_opens_answers_and_keeps_leases(world, monkeypatch):
     assert (state.state, state.is_corrupt) == ("failed", True)
     assert "not 0.0.0" in state.problem
     assert isinstance(other.call("count_in", (None,)), Trouble)
+    opens = []
+    while other._reopening is None:
+        pass
+    monkeypatch.setattr(other, "_open", lambda: opens.append(1))
+    other.open_again()
+    assert (other.look("door").state, opens) == ("failed", []), "no file of it has changed"
+    monkeypatch.setattr(other._reopening, "is_due", lambda: True)
+    other.open_again()
+    assert (other.look("door").state, other.look("door").is_corrupt) == ("opening", False)
 
 
 def test_without_ray_the_engine_says_what_to_install(world, monkeypatch):

@@ -10,12 +10,14 @@ import pytest
 
 from crossfix.errors import PriorOutsideGallery, TileNotFound
 from crossfix.gallery import Disc, Gallery
+from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import LonLat, tile_at
 from crossfix.sharded_gallery_manifest import read_epoch
 from service.errors import ShardsLost
 from service.galleries.box import Box
 from service.galleries.one_piece import OnePiece
 from service.galleries.shards.callers import LocalShards, Told, rectangles_of_a_shard
+from service.galleries.shards.merged_facts import merged_manifest
 from service.galleries.shards.shard import OpenShard
 from service.galleries.shards.sharded import ShardedServed
 from tests.sharded_world import SHARDS, ShardedWorld, make_sharded_world
@@ -125,6 +127,21 @@ def test_lost_shards_make_a_partial_answer_that_says_how_much_is_missing(served,
         served.search(embedding(whole, 0), 50)
 
 
+def test_under_a_prior_only_the_tiles_inside_it_count_as_looked_at(served, whole, fake):
+    prior = Disc(LonLat(lon=LON + 0.0015, lat=50.0015), 200.0)
+    inside = np.flatnonzero(prior.contains(whole.tiles.lon, whole.tiles.lat)) // 4
+    asked = served.search(embedding(whole, 0), 50, prior=prior).reach.shards_asked
+    assert asked == SHARDS
+    assert fake.asked == [("search", [0, 1, 2, 3])], "whole answers need no count"
+    for lost in range(SHARDS):
+        fake.lost = {lost: "gone"}
+        seen = int(np.count_nonzero(inside != lost))
+        assert seen < 12
+        reach = served.search(embedding(whole, 0), 50, prior=prior).reach
+        assert reach.tiles_share == pytest.approx(seen / (seen + 4))
+        assert reach.tiles_share <= seen / len(inside), "never surer than the truth"
+
+
 def test_a_prior_in_a_lost_shard_is_not_told_to_be_outside_the_gallery(served, whole, fake):
     home = (
         served.row_of(
@@ -190,6 +207,27 @@ def test_facts_are_those_of_the_whole(served, whole):
     assert mine.version == served.epoch.epoch
     assert len(mine.files) == 3 * SHARDS
     assert len(served.coverage["coordinates"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("wests_easts", "around"),
+    [
+        ([(8.0, 9.0), (10.0, 11.0)], (8.0, 11.0)),
+        ([(170.0, -170.0), (-10.0, 10.0)], (-10.0, -170.0)),
+        ([(178.0, 179.9), (-179.9, -178.0)], (178.0, -178.0)),
+    ],
+)
+def test_the_bounds_hold_every_shard_also_across_the_antimeridian(
+    served, fake, wests_easts, around
+):
+    shards = [
+        shard.model_copy(update={"bounds": BoundsModel(west=west, south=1, east=east, north=2)})
+        for shard, (west, east) in zip(served.epoch.shards, wests_easts, strict=False)
+    ]
+    epoch = served.epoch.model_copy(update={"shards": shards})
+    bounds = merged_manifest(epoch, fake.facts).bounds
+    assert (bounds.west, bounds.east) == around
+    assert (bounds.south, bounds.north) == (1, 2)
 
 
 def test_the_shards_are_let_go_once_the_last_request_is_done(world, fake):

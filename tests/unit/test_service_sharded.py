@@ -116,6 +116,9 @@ def test_a_lost_shard_is_told_in_every_answer(without_shard_1, whole_base):
     assert any(
         "1 of 4 parts of the gallery did not answer, so 25 %" in w for w in answer["warnings"]
     )
+    narrow = localize(base, 300, lat=50.0015, lon=11.0015, radius_m=200.0)["warnings"]
+    assert any("parts of the gallery did not answer, so up to " in w for w in narrow)
+    assert any("% of the tiles in the given area were not" in w for w in narrow)
     kept = [one["tile_id"] for one in whole["matches"]]
     assert [one["tile_id"] for one in answer["matches"] if one["tile_id"] in kept] == [
         tile for tile in kept if tile in {one["tile_id"] for one in answer["matches"]}
@@ -130,11 +133,37 @@ def test_a_lost_shard_is_told_in_every_answer(without_shard_1, whole_base):
     assert partial.headers["cache-control"] == "no-store"
     metrics = httpx.get(f"{base}/metrics").text
     for line in ("crossfix_shards 4.0", "crossfix_shards_answering 3.0",
-                 "crossfix_partial_answers_total 1.0"):  # fmt: skip
+                 "crossfix_partial_answers_total 2.0"):  # fmt: skip
         assert line in metrics
     missing = httpx.get(f"{base}/tiles/none")
     assert (missing.status_code, missing.json()["error"]["code"]) == (503, "shards_lost")
     assert missing.headers["retry-after"] == "5"
+
+
+def test_a_partial_answer_is_told_in_geojson_too(without_shard_1, whole_base):
+    for base, is_partial in ((without_shard_1, True), (whole_base, False)):
+        batch = httpx.post(
+            f"{base}/localize/batch",
+            params={"view": "drone", "k": 1},
+            files=[
+                ("image", ("a.jpg", jpeg(300), "image/jpeg")),
+                ("image", ("b.jpg", b"no photo", "image/jpeg")),
+            ],
+            headers={"Accept": "application/geo+json"},
+        ).json()
+        first, second = batch["results"]
+        assert any(w.startswith("partial answer") for w in first["warnings"]) is is_partial
+        assert first["gallery"]["shards_asked"] - first["gallery"]["shards_answered"] == is_partial
+        assert "gallery" not in second
+        single = httpx.post(
+            f"{base}/localize",
+            params={"view": "drone", "k": 1},
+            content=jpeg(300),
+            headers={**JPEG, "Accept": "application/geo+json"},
+        ).json()
+        for features in (batch["features"], single["features"]):
+            (point,) = [one for one in features if one["properties"]["role"] == "estimate"]
+            assert point["properties"]["partial"] is is_partial
 
 
 def test_a_new_epoch_and_an_activated_one_replace_all_shards(world, tmp_path):

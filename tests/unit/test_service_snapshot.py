@@ -175,7 +175,7 @@ def test_the_canary_asks_as_many_tiles_as_photos_do(world: World, monkeypatch) -
     snapshot = load_snapshot(world.settings())
     asked, search = [], snapshot.gallery.search
     monkeypatch.setattr(
-        snapshot.gallery, "search", lambda some, k: asked.append(k) or search(some, k)
+        snapshot.gallery, "search", lambda some, k, **_how: asked.append(k) or search(some, k)
     )
     run_canary(snapshot)
     assert set(asked) == {CANDIDATES}

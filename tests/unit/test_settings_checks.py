@@ -58,6 +58,8 @@ REFUSED = [
     ({"map_url": "https://münchen.de/{z}/{x}/{y}", "map_attribution": "x"}, "host"),
     ({"map_url": "https://a_b.example.org/{z}/{x}/{y}", "map_attribution": "x"}, "host"),
     ({"otlp_endpoint": "collector:4318"}, "otlp_endpoint"),
+    ({"shard_timeout_s": 10, "deadline_s": 10}, "not below deadline_s"),
+    ({"engine": "ray", "deadline_s": 1}, "not below deadline_s"),
     ({"otlp_endpoint": "file:///etc/passwd"}, "otlp_endpoint"),
     ({"deadline_s": 60}, "shutdown_s (30)"),
     ({"max_body_bytes": 2000, "max_batch_body_bytes": 1024}, "max_batch_body_bytes"),

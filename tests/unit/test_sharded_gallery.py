@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -225,6 +226,36 @@ def test_tiles_are_found_by_id_and_row(root):
         for row in (-1, COUNT):
             with pytest.raises(InvalidParameter, match=f"row {row}"):
                 gallery.locate(row)
+
+
+def test_searches_that_run_while_it_is_closed_are_answered(root, vectors, monkeypatch):
+    query, gate, search = vectors[:1].astype(np.float32), threading.Event(), Gallery.search
+    begun = threading.Semaphore(0)
+
+    def wait_and_search(*words, **options):
+        begun.release()
+        assert gate.wait(30)
+        return search(*words, **options)
+
+    monkeypatch.setattr(Gallery, "search", wait_and_search)
+    gallery, found = ShardedGallery.open(root), []
+    asking = [
+        threading.Thread(target=lambda: found.append(gallery.search(query, 3)), daemon=True)
+        for _ in range(3)  # more than there are threads for
+    ]
+    for thread in asking:
+        thread.start()
+    for _ in range(SHARDS):
+        assert begun.acquire(timeout=30)
+    while gallery._pool._work_queue.qsize() < 2 * SHARDS:
+        time.sleep(0.01)
+    gallery.close()
+    gate.set()
+    for thread in asking:
+        thread.join(30)
+    assert [one.complete for one in found] == [True] * 3
+    with pytest.raises(GalleryError, match="the gallery was closed"):
+        gallery.search(query, 3)
 
 
 def test_other_embeddings_and_encoders_are_refused(root, tmp_path):

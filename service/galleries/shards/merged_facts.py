@@ -1,12 +1,17 @@
 """What the shards of an epoch are together, as the manifest that one piece would have."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from crossfix.bounds import find_bounds
 from crossfix.gallery_manifest import BoundsModel, GalleryManifest, IndexInfo, SourceInfo
 from crossfix.sharded_gallery_manifest import EpochManifest
 from service.galleries.coverage import unite
 from service.galleries.shards.shard import ShardFacts
+
+_SIDES = ("west", "south", "east", "north")
 
 
 def merged_manifest(epoch: EpochManifest, facts: Mapping[int, ShardFacts]) -> GalleryManifest:
@@ -56,17 +61,6 @@ def _index(shards: list[IndexInfo]) -> IndexInfo:
     return shards[0].model_copy(update={"measured_recall_at_10": lowest})
 
 
-def _bounds(boxes: list[BoundsModel]) -> BoundsModel:
-    """Around all; across the antimeridian where one of them is."""
-    crossing = any(box.west > box.east for box in boxes)
-    wests = [box.west % 360 if crossing else box.west for box in boxes]
-    easts = [box.east % 360 if crossing else box.east for box in boxes]
-    west, east = min(wests), max(easts)
-    if crossing:
-        west, east = (west + 180) % 360 - 180, (east + 180) % 360 - 180
-    return BoundsModel(
-        west=west,
-        south=min(box.south for box in boxes),
-        east=east,
-        north=max(box.north for box in boxes),
-    )
+def _bounds(boxes: Sequence[BoundsModel]) -> BoundsModel:
+    columns = [[getattr(box, side) for box in boxes] for side in _SIDES]
+    return find_bounds(*(np.array(column, np.float64) for column in columns))

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import crossfix
 from crossfix.errors import CrossfixError
-from crossfix.gallery import Gallery
+from crossfix.gallery import version_directory
 from crossfix.sharded_gallery import open_shard
-from crossfix.sharded_gallery_manifest import EpochManifest
+from crossfix.sharded_gallery_manifest import EpochManifest, shard_root
 from service.galleries.shards.callers import rectangles_of_a_shard
+from service.galleries.shards.reopening import Reopening
 from service.galleries.shards.shard import OpenShard
 
 LEASE_S = 60.0
@@ -47,7 +48,7 @@ class ShardState:
 
     Attributes:
         problem: one sentence where it failed.
-        is_corrupt: it holds another shard than the epoch names; trying again does not help.
+        is_corrupt: it holds another shard than the epoch names, or runs another version.
         node: host name of its machine.
         node_id: Ray's name of the node.
     """
@@ -79,7 +80,8 @@ class ShardActor:
         self._state: State = "opening"
         self._problem, self._is_corrupt = "", False
         self._leases: dict[str, float] = {"": time.monotonic()}  # time for the first to come
-        self._lock = threading.Lock()
+        self._lock, self._looking = threading.Lock(), threading.Lock()
+        self._reopening: Reopening | None = None
         self._node_id = _node_id()
         threading.Thread(target=self._open, name="open", daemon=True).start()
         threading.Thread(target=self._end_when_unused, name="leases", daemon=True).start()
@@ -99,11 +101,18 @@ class ShardActor:
         )
 
     def open_again(self) -> None:
-        """Tries once more after a failure."""
-        with self._lock:
-            if self._state != "failed":
+        """Tries once more after a failure, when that may help; see `Reopening`."""
+        if self._state != "failed" or not self._looking.acquire(blocking=False):
+            return  # a disk that hangs may hold one thread, not all
+        try:
+            if self._reopening is None or not self._reopening.is_due():
                 return
-            self._state = "opening"
+            with self._lock:
+                if self._state != "failed":
+                    return
+                self._state, self._is_corrupt = "opening", False
+        finally:
+            self._looking.release()
         threading.Thread(target=self._open, name="open", daemon=True).start()
 
     def facts(self) -> object:
@@ -125,23 +134,39 @@ class ShardActor:
             self._leases.pop(lease, None)
 
     def _open(self) -> None:
-        order = self._order
+        is_corrupt = False
         try:
-            if order.version != crossfix.__version__:
-                raise CrossfixError(
-                    f"version {crossfix.__version__} of the code is installed there, not "
-                    f"{order.version}"
-                )
-            entry = order.epoch.shards[order.number]
-            found = open_shard(order.root, order.epoch, entry, verify=True)
-            if isinstance(found, Gallery):
-                rectangles = rectangles_of_a_shard(len(order.epoch.shards))
-                self._shard, self._state = OpenShard(found, rectangles=rectangles), "ready"
+            found = self._find()
+            if isinstance(found, OpenShard):
+                self._shard, self._problem, self._state = found, "", "ready"
                 return
-            self._problem, self._state = found, "failed"
-        except Exception as problem:  # whatever it is must be told at the front door
-            self._is_corrupt = isinstance(problem, CrossfixError)
-            self._problem, self._state = f"{problem}" or type(problem).__name__, "failed"
+            problem = found
+        except Exception as caught:  # whatever it is must be told at the front door
+            is_corrupt = isinstance(caught, CrossfixError)
+            problem = f"{caught}" or type(caught).__name__
+        self._is_corrupt, self._problem, self._state = is_corrupt, problem, "failed"
+        self._note_failure()
+
+    def _find(self) -> OpenShard | str:
+        order = self._order
+        if order.version != crossfix.__version__:
+            raise CrossfixError(
+                f"version {crossfix.__version__} of the code is installed there, not "
+                f"{order.version}"
+            )
+        entry = order.epoch.shards[order.number]
+        found = open_shard(order.root, order.epoch, entry, verify=True)
+        if isinstance(found, str):
+            return found
+        return OpenShard(found, rectangles=rectangles_of_a_shard(len(order.epoch.shards)))
+
+    def _note_failure(self) -> None:
+        if self._reopening is not None:
+            self._reopening.note_failure()
+            return
+        entry = self._order.epoch.shards[self._order.number]
+        folder = version_directory(shard_root(self._order.root, entry), entry.version)
+        self._reopening = Reopening(folder)
 
     def _end_when_unused(self) -> None:
         import ray

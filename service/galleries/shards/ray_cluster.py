@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import threading
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from service.galleries.shards.kept_handlers import kept_handlers
 
 _LOCAL_OBJECT_STORE_BYTES = 200 << 20  # only questions, short answers and map tiles travel
 _ANSWER_WITHIN_S = 10.0
+_TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning wherever there is no GPU
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # of this process; what matters comes back as answers
@@ -114,6 +116,9 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - see import_ray
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     if address:
         _require_answer(address)
+    elif not any(name in os.environ for name in _TOKEN):
+        # Ray would write one into the home folder, which may be read-only or nobody's.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     local = {"include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
     try:
         ray.init(
@@ -143,6 +148,12 @@ def _unavailable(address: str, problem: Exception) -> ClusterUnavailable:
         return ClusterUnavailable(
             f"Ray could not be started on this machine: {line}",
             hint="look at its logs in /tmp/ray, or name a cluster with --ray-address",
+        )
+    if line.startswith("Failed to connect"):
+        return ClusterUnavailable(  # Ray tells no more, but something there answered before
+            f"the Ray cluster at {address} answers but does not let this service in",
+            hint="give it the cluster's token in RAY_AUTH_TOKEN, or a file of it in "
+            "RAY_AUTH_TOKEN_PATH, and the same version of Ray (docs/ray.md)",
         )
     return ClusterUnavailable(
         f"the Ray cluster at {address} cannot be used: {line}",

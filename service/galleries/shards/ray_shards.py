@@ -1,5 +1,6 @@
 """An epoch's shards as actors of a Ray cluster: placed, asked, looked after."""
 
+import hashlib
 import threading
 import time
 import uuid
@@ -17,12 +18,14 @@ from service.logs.log import EVENTS
 from service.settings import Settings
 
 NAMESPACE = "crossfix"
-PROTOCOL = 1  # what actors are asked; front doors that speak another one share none
+PROTOCOL = 2  # what actors are asked; front doors that speak another one share none
 LOOK_S, LOST_LOOK_S = 5.0, 0.5
 ANSWER_S = 2.0  # an actor answers `look` at once
 PLACED_WITHIN_S = 60.0
 HUNG_S = 60.0
+OPENED_WITHIN_S, _OPEN_S_PER_TILE = 600.0, 0.001  # of the largest shard; some 10 MB/s of its files
 LONGEST_PAUSE_S = 30.0
+NOT_PLACED = "no node has taken it yet; is there room?"
 _ROW_BYTES = 600  # an opened tile table
 _PROCESS_BYTES = 300 << 20
 _THREADS = 16
@@ -39,20 +42,22 @@ class RayShards:
         facts, lost: see `ShardCaller`.
 
     Args:
-        strict: waits until every shard is open, or raises.
+        strict: waits until every shard is open, or raises. Otherwise it waits for the others no
+            longer than a minute after the last one that opened.
 
     Raises:
         ClusterUnavailable: no cluster.
-        GalleryCorrupt: a shard is not the one the epoch names.
+        GalleryCorrupt: a shard that could not be opened is not the one the epoch names.
         GalleryError: no shard could be opened; with `strict`, one could not.
     """
 
     def __init__(self, settings: Settings, epoch: EpochManifest, *, strict: bool) -> None:
         self._settings, self._epoch = settings, epoch
+        self._root = settings.gallery.absolute()
         self._ray = take_ray(settings.ray_address)
         self._lease = f"{uuid.uuid4().hex}:{epoch.epoch}"
         numbers = range(len(epoch.shards))
-        self.lost: dict[int, str] = dict.fromkeys(numbers, "it was not placed on a node yet")
+        self.lost: dict[int, str] = dict.fromkeys(numbers, NOT_PLACED)
         self.facts: dict[int, ShardFacts] = {}
         self._lock = threading.Lock()
         self._is_open = self._is_closed = False
@@ -114,8 +119,11 @@ class RayShards:
                 asked[reference] = number
         ready, late = self._answers_to(asked, ANSWER_S)
         for reference in late:
-            self._keepers[asked[reference]].note_silence(self._ray)
-            self._set_lost(asked[reference], "its node does not answer")
+            keeper = self._keepers[asked[reference]]
+            keeper.note_silence(self._ray)
+            self._set_lost(
+                asked[reference], NOT_PLACED if keeper.state is None else "its node does not answer"
+            )
         for reference in ready:
             number = asked[reference]
             try:
@@ -152,10 +160,12 @@ class RayShards:
         """The shard's actor, found by its name or made, somewhere where there is room."""
         entry = self._epoch.shards[number]
         shared = bool(self._settings.ray_address)
+        # An actor opens again from its own root: a copy of the gallery needs actors of its own.
+        place = hashlib.sha256(str(self._root).encode()).hexdigest()[:12]
         return (
             self._ray.remote(ShardActor)
             .options(
-                name=f"shard-{PROTOCOL}-{crossfix.__version__}-{entry.manifest_sha256}",
+                name=f"shard-{PROTOCOL}-{crossfix.__version__}-{entry.manifest_sha256}-{place}",
                 namespace=NAMESPACE,
                 get_if_exists=True,
                 lifetime="detached",
@@ -165,35 +175,47 @@ class RayShards:
                 max_concurrency=_THREADS,
                 scheduling_strategy="SPREAD",
             )
-            .remote(ShardOrder(self._settings.gallery, self._epoch, number, crossfix.__version__))
+            .remote(ShardOrder(self._root, self._epoch, number, crossfix.__version__))
         )
 
     def _wait_for_all(self, *, strict: bool) -> None:
-        """Until every shard is open or has failed; one that nobody hears of is given up."""
-        began = time.monotonic()
+        """Until every shard is open or given up; then raises where that is not enough to serve."""
+        most = max(shard.tile_count for shard in self._epoch.shards)
+        longest_s = OPENED_WITHIN_S + _OPEN_S_PER_TILE * most
+        began = changed_at = time.monotonic()
+        are_open = 0
         while True:
             self.look_after()
-            states = [keeper.state for keeper in self._keepers.values()]
-            for number, state in enumerate(states):
-                if state is not None and state.is_corrupt:
-                    raise GalleryCorrupt(
-                        f"shard {number} on {state.node}: {state.problem}",
-                        hint="all nodes must see the epoch's own shards, with one version of "
-                        "this code",
-                    )
-            silent = any(state is None for state in states)
-            if not silent or time.monotonic() - began > PLACED_WITHIN_S:
-                if not any(state is not None and state.state == "opening" for state in states):
-                    break
+            if strict:
+                self._require_no_corrupt()
+            now = time.monotonic()
+            if len(self.facts) > are_open:
+                are_open, changed_at = len(self.facts), now
+            is_coming = any(one.is_coming(now, began) for one in self._keepers.values())
+            patience_s = PLACED_WITHIN_S if are_open and not strict else longest_s
+            if not is_coming or now - changed_at > patience_s:
+                break
             time.sleep(LOST_LOOK_S / 5)
-        if self.lost and (strict or len(self.lost) == len(states)):
-            number, why = min(self.lost.items())
+        lost, total = self.lost, len(self._keepers)
+        if lost and (strict or len(lost) == total):
+            self._require_no_corrupt()
+            number, why = min(lost.items())
             raise GalleryError(
-                f"{len(self.lost)} of {len(states)} shards of epoch {self._epoch.epoch} could not "
-                f"be opened; shard {number}: {why}",
+                f"{len(lost)} of {total} shards of epoch {self._epoch.epoch} could not be opened; "
+                f"shard {number}: {why}",
                 hint="`ray status` shows whether the cluster has room; every node needs the "
                 "gallery under the same path",
             )
+        for number, why in sorted(lost.items()):
+            _tell_lost(number, why)
+
+    def _require_no_corrupt(self) -> None:
+        for number, state in self.states.items():
+            if state.is_corrupt:
+                raise GalleryCorrupt(
+                    f"shard {number} on {state.node}: {state.problem}",
+                    hint="all nodes must see the epoch's own shards, with one version of this code",
+                )
 
     def _note_state(self, number: int, state: ShardState) -> None:
         keeper = self._keepers[number]
@@ -225,7 +247,7 @@ class RayShards:
             known = number in self.lost
             self.lost = {**self.lost, number: why}
         if not known:
-            EVENTS.error("shard_lost", extra={"fields": {"shard": number, "reason": why}})
+            _tell_lost(number, why)
 
 
 class _Keeper:
@@ -254,10 +276,20 @@ class _Keeper:
         self.state, self._heard_at = state, now
         if state.state == "ready":
             self._failures = 0
-        elif state.state == "failed" and not state.is_corrupt and now >= self._retry_at:
+        elif state.state == "failed" and now >= self._retry_at:
             if self._failures:
                 self.actor.open_again.remote()
             self._back_off(now)
+
+    def is_coming(self, now: float, began: float) -> bool:
+        """Whether it may soon be open: it is being placed, or says that it opens.
+
+        Args:
+            began: when it was asked for.
+        """
+        if self.state is None or self._heard_at is None:
+            return now - began <= PLACED_WITHIN_S
+        return self.state.state == "opening" and now - self._heard_at <= PLACED_WITHIN_S
 
     def note_silence(self, ray: Any) -> None:  # noqa: ANN401 - see ray_cluster
         """It did not answer in time; one that hangs for long is restarted."""
@@ -282,6 +314,10 @@ class _Keeper:
     def _back_off(self, now: float) -> None:
         self._failures += 1
         self._retry_at = now + min(LOST_LOOK_S * 2 ** min(self._failures, 10), LONGEST_PAUSE_S)
+
+
+def _tell_lost(number: int, why: str) -> None:
+    EVENTS.error("shard_lost", extra={"fields": {"shard": number, "reason": why}})
 
 
 def _sentence(problem: Exception) -> str:

@@ -74,6 +74,10 @@ class OpenShard:
             TileRows.of(self._gallery.tiles, rows),
         )
 
+    def count_inside(self, prior: Prior) -> int:
+        """How many of its tiles a search with this prior looks at."""
+        return self._gallery.count_inside(prior)
+
     def find_row(self, tile_id: str) -> int | None:
         """The row of a tile, if it is here."""
         try:

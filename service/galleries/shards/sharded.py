@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
@@ -25,14 +26,16 @@ from service.errors import ShardsLost
 from service.galleries.box import Box, pick_evenly
 from service.galleries.map_tiles import SIDE_PX
 from service.galleries.served import BoxTiles, Hits, Painted, Reach
-from service.galleries.shards.callers import ShardCaller, Told
+from service.galleries.shards.callers import Calls, ShardCaller, Told
 from service.galleries.shards.merged_facts import merged_coverage, merged_manifest
 from service.galleries.shards.shard import ShardFacts, ShardHits
 from service.galleries.shards.tile_rows import joined
+from service.logs.log import EVENTS
 
 Float32 = NDArray[np.float32]
 # A map tile is put together of many pictures; but browsers send no photo while six of them wait.
 _PAINT_S = 4.0
+_LOG_AGAIN_S = 60.0
 _HOMES = 100_000  # tiles of late answers whose shard is remembered: their pictures come next
 
 
@@ -48,6 +51,7 @@ class ShardedServed:
         self._starts = [0, *np.cumsum(counts).tolist()]
         self._homes: OrderedDict[str, int] = OrderedDict()
         self._homes_lock = threading.Lock()
+        self._log_again_at: dict[int, float] = {}
         self._merged: tuple[int, GalleryManifest, dict[str, Any]] | None = None
         weakref.finalize(self, _close_aside, caller).atexit = False
 
@@ -94,7 +98,14 @@ class ShardedServed:
             encoder=encoder,
         )
 
-    def search(self, embeddings: Float32, k: int, *, prior: Prior | None = None) -> Hits:
+    def search(
+        self,
+        embeddings: Float32,
+        k: int,
+        *,
+        prior: Prior | None = None,
+        timeout_s: float | None = None,
+    ) -> Hits:
         """The k most similar tiles of all shards that answer; equal scores by the smaller row.
 
         Raises:
@@ -108,7 +119,9 @@ class ShardedServed:
             for number, shard in enumerate(self.epoch.shards)
             if prior is None or may_hold(shard.bounds, prior)
         ]
-        told = self._caller.ask("search", dict.fromkeys(asked, (embeddings, k, prior)))
+        told = self._ask(
+            "search", dict.fromkeys(asked, (embeddings, k, prior)), timeout_s=timeout_s
+        )
         hits: dict[int, ShardHits] = {
             number: one for number, one in sorted(told.answers.items()) if one is not None
         }
@@ -126,7 +139,7 @@ class ShardedServed:
         order = np.argsort(gathered, kind="stable")
         at = order[np.searchsorted(gathered[order], rows)]
         self._remember(zip((tiles.ids[i] for i in at.tolist()), rows.tolist(), strict=True))
-        return Hits(found.rows, found.scores, tiles, at, self._reach(asked, told))
+        return Hits(found.rows, found.scores, tiles, at, self._reach(asked, told, prior))
 
     def row_of(self, tile_id: str) -> int:
         """The row of a tile; asks all shards, unless a late answer named it.
@@ -138,7 +151,7 @@ class ShardedServed:
         with self._homes_lock:
             if tile_id in self._homes:
                 return self._homes[tile_id]
-        told = self._caller.ask("find_row", dict.fromkeys(range(self.shards_total), (tile_id,)))
+        told = self._ask("find_row", dict.fromkeys(range(self.shards_total), (tile_id,)))
         for number, row in sorted(told.answers.items()):
             if row is not None:
                 return int(self._starts[number] + row)
@@ -157,7 +170,7 @@ class ShardedServed:
         if not 0 <= row < len(self):
             raise InvalidParameter(f"row {row} is not one of {len(self)}")
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        told = self._caller.ask("picture", {number: (row - self._starts[number],)})
+        told = self._ask("picture", {number: (row - self._starts[number],)})
         self._require_all(told, "read the picture")
         return bytes(told.answers[number])
 
@@ -168,7 +181,7 @@ class ShardedServed:
             for number, shard in enumerate(self.epoch.shards)
             if box is None or box.overlaps(shard.bounds)
         ]
-        counted = self._caller.ask("count_in", dict.fromkeys(asked, (box,)))
+        counted = self._ask("count_in", dict.fromkeys(asked, (box,)))
         if not counted.answers:
             self._require_all(counted, "look into the box")
         numbers = sorted(counted.answers)
@@ -178,7 +191,7 @@ class ShardedServed:
             number: (box, picks[(picks >= ends[i]) & (picks < ends[i + 1])] - ends[i])
             for i, number in enumerate(numbers)
         }
-        told = self._caller.ask("tiles_in", wanted)
+        told = self._ask("tiles_in", wanted)
         failures = counted.failures | told.failures
         parts = [told.answers[number] for number in sorted(told.answers)]
         tiles = joined(parts)
@@ -190,7 +203,7 @@ class ShardedServed:
         bounds = tile_bounds(tile)
         box = Box(west=bounds.west, south=bounds.south, east=bounds.east, north=bounds.north)
         asked = [n for n, shard in enumerate(self.epoch.shards) if box.overlaps(shard.bounds)]
-        told = self._caller.ask("paint", dict.fromkeys(asked, (tile,)), timeout_s=_PAINT_S)
+        told = self._ask("paint", dict.fromkeys(asked, (tile,)), timeout_s=_PAINT_S)
         canvas = Image.new("RGBA", (SIDE_PX, SIDE_PX))
         for _, pixels in sorted(told.answers.items()):
             canvas.alpha_composite(Image.fromarray(pixels))
@@ -203,20 +216,40 @@ class ShardedServed:
         """Lets go of the shards; may take seconds."""
         self._caller.close()
 
+    def _ask(self, method: str, calls: Calls, *, timeout_s: float | None = None) -> Told:
+        """Asks shards; those that fail and are not known to be lost are logged, but not each time.
+
+        The caller logs lost ones.
+        """
+        told = self._caller.ask(method, calls, timeout_s=timeout_s)
+        now = time.monotonic()
+        for number in told.failures.keys() - self._caller.lost.keys():
+            if now >= self._log_again_at.get(number, now):
+                self._log_again_at[number] = now + _LOG_AGAIN_S
+                fields = {"shard": number, "call": method, "reason": told.failures[number]}
+                EVENTS.error("shard_failed", extra={"fields": fields})
+        return told
+
     def _remember(self, homes: Iterable[tuple[str, int]]) -> None:
         with self._homes_lock:
             self._homes.update(homes)
             for tile_id in list(itertools.islice(self._homes, max(0, len(self._homes) - _HOMES))):
                 del self._homes[tile_id]
 
-    def _reach(self, asked: Collection[int], told: Told) -> Reach:
+    def _reach(self, asked: Collection[int], told: Told, prior: Prior | None = None) -> Reach:
         shards = self.epoch.shards
         seen = sum(shards[number].tile_count for number in told.answers)
+        unseen = sum(shards[number].tile_count for number in told.failures)
+        if prior is not None and unseen:
+            # Nobody knows how many of a lost shard's tiles lie inside: all may.
+            hit = [number for number, one in told.answers.items() if one is not None]
+            counted = self._ask("count_inside", dict.fromkeys(hit, (prior,)))
+            seen = sum(counted.answers.values())
         return Reach(
             shards_total=len(shards),
             shards_asked=len(asked),
             shards_answered=len(told.answers),
-            tiles_share=seen / max(1, sum(shards[number].tile_count for number in asked)),
+            tiles_share=seen / max(1, seen + unseen) if unseen else 1.0,
         )
 
     def _require_all(self, told: Told, what: str) -> None:
