@@ -1,8 +1,10 @@
 """What a rebuild may be asked for, its command line and what a job makes of the builder's words."""
 
 import json
+import os
 import signal
 import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -176,12 +178,20 @@ def test_records_are_bounded_and_nonsense_is_left_alone(tmp_path):
         records.write(one)
     (tmp_path / "jobs" / "20260103T000000000Z-00000003.json").write_text("{")
     (tmp_path / "jobs" / "other.json").write_text("{}")
-    (tmp_path / "jobs" / ".left.json.77").write_text("{}")
+    for name, age_s in ((".left.json.77", 3600), (".being-written.json.78", 0)):
+        path = tmp_path / "jobs" / name
+        path.write_text("{}")
+        os.utime(path, (time.time() - age_s,) * 2)
     assert records.read() == jobs
     assert records.prune(jobs) == jobs[1:]
     records.sweep()
     assert sorted(path.name for path in (tmp_path / "jobs").iterdir()) == sorted(
-        [f"{NAMES[1]}.json", "20260103T000000000Z-00000003.json", "other.json"]
+        [
+            f"{NAMES[1]}.json",
+            "20260103T000000000Z-00000003.json",
+            "other.json",
+            ".being-written.json.78",  # by another service that shares the folder
+        ]
     )
 
 

@@ -226,7 +226,8 @@ def test_recent_losses_are_kept_in_order_without_waiting():
 
 
 def test_a_stop_is_noted_and_a_later_second_one_works_as_usual(monkeypatch):
-    former = signal.getsignal(signal.SIGINT)
+    former = signal.default_int_handler  # a job in the background of a shell begins without it
+    ours = signal.signal(signal.SIGINT, former)
     with StopRequest() as stop:
         assert not stop.asked
         signal.raise_signal(signal.SIGINT)
@@ -235,7 +236,7 @@ def test_a_stop_is_noted_and_a_later_second_one_works_as_usual(monkeypatch):
         monkeypatch.setattr("training.loop.guard.REPEATED_WITHIN_S", -1.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is former
+    assert signal.signal(signal.SIGINT, ours) is former
 
 
 def test_a_stopped_run_tells_where_and_goes_on_from_there(tmp_path):
