@@ -13,6 +13,7 @@ from crossfix.gallery import Gallery, version_directory
 from crossfix.sharded_gallery import open_shard, shards_lost
 from crossfix.sharded_gallery_fan_out import begin_call, collect_answers
 from crossfix.sharded_gallery_manifest import EpochManifest, shard_root
+from service.cores import available_cores
 from service.galleries.coverage import RECTANGLES_AT_MOST
 from service.galleries.daemon_pool import DaemonPool
 from service.galleries.shards.reopening import Reopening
@@ -22,7 +23,7 @@ from service.logs.log import EVENTS
 Calls = Mapping[int, tuple[Any, ...]]
 _FEWEST_RECTANGLES = 8
 _MAX_THREADS = 64
-_THREADS_OF_A_SHARD = 4  # a map tile in one must not hold photos up
+_FEWEST_THREADS = 4  # of a shard: a map tile in one must not hold photos up
 _LOOK_AGAIN_S = 10.0
 
 
@@ -158,7 +159,8 @@ class LocalShards:
 
     def _adopt(self, number: int, shard: OpenShard) -> None:
         """Whoever asks meanwhile sees the shards before or after."""
-        self._pools = self._pools | {number: DaemonPool(_THREADS_OF_A_SHARD, f"shard-{number}")}
+        threads = max(_FEWEST_THREADS, available_cores())  # as many as may search at once
+        self._pools = self._pools | {number: DaemonPool(threads, f"shard-{number}")}
         self._shards = self._shards | {number: shard}
         self._set_found(number)
 
