@@ -23,13 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import append_row
-from benchmarks.sharded_search import CENTRE, time_in_turn, unit_rows, write_gallery
+from benchmarks.sharded_search import CENTRE, publish_both, search_parser, time_in_turn
 from crossfix.estimate import CANDIDATES
-from crossfix.gallery import Disc, Gallery
+from crossfix.gallery import Disc
 from crossfix.sharded_gallery_manifest import read_epoch
-from index_builder.publish import locked, publish
-from index_builder.recipe import IndexRequest
-from index_builder.sharding import publish_sharded
 from service.galleries.one_piece import OnePiece
 from service.galleries.served import ServedGallery
 from service.galleries.shards.callers import LocalShards
@@ -47,7 +44,7 @@ OBJECT_STORE_BYTES = 100 << 20
 
 def main() -> int:
     """Measures once and records a row in `results/ray_serving.csv`."""
-    options = _parser().parse_args()
+    options = search_parser("ray_serving", __doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         os.environ["RAY_TMPDIR"] = folder  # short: it holds sockets
         row = measure(Path(folder), options)
@@ -58,34 +55,12 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.ray_serving", description=__doc__)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--queries", type=int, default=300)
-    parser.add_argument("--radius-m", type=float, default=5_000)
-    parser.add_argument("--dry-run", action="store_true", help="print, but record nothing")
-    return parser
-
-
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Builds the gallery in one piece and in shards, and asks all three the same."""
-    rng = np.random.default_rng(0)
-    whole = write_gallery(folder / "assembled", rng, options.rows, options.dim)
-    with locked(folder / "sharded"):
-        publish_sharded(
-            folder / "sharded", folder / "assembled", whole, shards=options.shards,
-            index=IndexRequest(kind="exact_f16"), threads=1,
-        )  # fmt: skip
-    (folder / "plain").mkdir()
-    publish(folder / "plain", folder / "assembled", whole.version)
+    one_piece, queries = publish_both(folder, options)
     epoch = read_epoch(folder / "sharded")
-    plain = OnePiece(Gallery.open(folder / "plain", verify=False))
+    plain = OnePiece(one_piece)
     local = ShardedServed(epoch, LocalShards(folder / "sharded", epoch, strict=True, timeout_s=60))
-    queries = plain.gallery.vectors[rng.integers(0, options.rows, options.queries)]
-    queries = queries.astype(np.float32) + 0.7 * unit_rows(rng, options.queries, options.dim)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     row: dict[str, Any] = {
         "rows": options.rows, "dim": options.dim, "shards": options.shards, "k": CANDIDATES,
         "raylets": RAYLETS, "queries": options.queries,

@@ -45,7 +45,7 @@ K = 10
 
 def main() -> int:
     """Measures once and records a row in `results/sharded_search.csv`."""
-    options = _parser().parse_args()
+    options = search_parser("sharded_search", __doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         row = measure(Path(folder), options)
     for name, value in row.items():
@@ -55,10 +55,9 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sharded_search", description=__doc__
-    )
+def search_parser(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """The options of every benchmark that compares shards with one piece."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=doc)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--shards", type=int, default=4)
@@ -70,19 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Builds both galleries and times the same queries in turn on each."""
-    rng = np.random.default_rng(0)
-    whole = write_gallery(folder / "assembled", rng, options.rows, options.dim)
-    with locked(folder / "sharded"):
-        publish_sharded(
-            folder / "sharded", folder / "assembled", whole, shards=options.shards,
-            index=IndexRequest(kind="exact_f16"), threads=1,
-        )  # fmt: skip
-    (folder / "plain").mkdir()
-    publish(folder / "plain", folder / "assembled", whole.version)
-    plain = Gallery.open(folder / "plain", verify=False)
-    queries = plain.vectors[rng.integers(0, options.rows, options.queries)].astype(np.float32)
-    queries += 0.7 * unit_rows(rng, options.queries, options.dim)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    plain, queries = publish_both(folder, options)
     disc = Disc(CENTRE, options.radius_m)
     with ShardedGallery.open(folder / "sharded", verify=False) as sharded:
         require_equal(plain, sharded, queries)
@@ -105,6 +92,23 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 row[f"{kind}_p95_ms"] = round(float(np.percentile(times_ms, 95)), 3)
         row["prior_shards_asked"] = sharded.search(queries[:1], K, prior=disc).shards_asked
     return row
+
+
+def publish_both(folder: Path, options: argparse.Namespace) -> tuple[Gallery, Float32]:
+    """The same tiles in `plain`, which is opened, and in `sharded`; and queries for them."""
+    rng = np.random.default_rng(0)
+    whole = write_gallery(folder / "assembled", rng, options.rows, options.dim)
+    with locked(folder / "sharded"):
+        publish_sharded(
+            folder / "sharded", folder / "assembled", whole, shards=options.shards,
+            index=IndexRequest(kind="exact_f16"), threads=1,
+        )  # fmt: skip
+    (folder / "plain").mkdir()
+    publish(folder / "plain", folder / "assembled", whole.version)
+    plain = Gallery.open(folder / "plain", verify=False)
+    queries = plain.vectors[rng.integers(0, options.rows, options.queries)].astype(np.float32)
+    queries += 0.7 * unit_rows(rng, options.queries, options.dim)
+    return plain, queries / np.linalg.norm(queries, axis=1, keepdims=True)
 
 
 def time_in_turn(

@@ -23,7 +23,7 @@ from crossfix.manifest import sha256_file
 from crossfix.prior import Prior
 from crossfix.sharded_gallery_fan_out import ShardAnswers, ask_shards, merge_results
 from crossfix.sharded_gallery_manifest import EpochManifest, ShardEntry, read_epoch, shard_root
-from crossfix.sharded_gallery_prior import may_hold
+from crossfix.sharded_gallery_prior import touched
 from crossfix.vector_search import SearchResult, check_request
 
 Float32 = NDArray[np.float32]
@@ -154,11 +154,7 @@ class ShardedGallery:
             GalleryError: no shard that was asked has answered; with `strict`, one has not.
         """
         embeddings = check_request(embeddings, k, dim=self.manifest.embedding_dim)
-        asked = [
-            number
-            for number, shard in enumerate(self.manifest.shards)
-            if prior is None or may_hold(shard.bounds, prior)
-        ]
+        asked = touched(self.manifest.shards, prior)
         open_shards = {number: self.shards[number] for number in asked if number in self.shards}
         answers = ask_shards(
             self._pool, open_shards, embeddings, k, prior=prior, timeout_s=timeout_s

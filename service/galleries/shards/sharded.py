@@ -20,7 +20,7 @@ from crossfix.geodesy import TileId, tile_bounds
 from crossfix.prior import Prior
 from crossfix.sharded_gallery_fan_out import merge_results
 from crossfix.sharded_gallery_manifest import EpochManifest
-from crossfix.sharded_gallery_prior import may_hold
+from crossfix.sharded_gallery_prior import touched
 from crossfix.vector_search import check_request
 from service.errors import ShardsLost
 from service.galleries.box import Box, pick_evenly
@@ -114,11 +114,7 @@ class ShardedServed:
             ShardsLost: none of the shards that may have such a tile answers.
         """
         embeddings = check_request(embeddings, k, dim=self.epoch.embedding_dim)
-        asked = [
-            number
-            for number, shard in enumerate(self.epoch.shards)
-            if prior is None or may_hold(shard.bounds, prior)
-        ]
+        asked = touched(self.epoch.shards, prior)
         told = self._ask(
             "search", dict.fromkeys(asked, (embeddings, k, prior)), timeout_s=timeout_s
         )
