@@ -17,6 +17,7 @@ from http import HTTPStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.answer_headers import SECURITY_HEADERS
+from service.http.answer_wire import AnswerWire
 from service.http.error_answers import error_body
 from service.logs.log import REQUESTS
 from service.observing.metrics import Metrics
@@ -147,7 +148,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
         self._head_bytes = self._parsed_bytes = 0
-        self.cycle.transport = _Lingering(self)  # type: ignore[assignment]
+        self.cycle.transport = AnswerWire(self)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The body's end."""
@@ -233,22 +234,6 @@ class GuardedProtocol(HttpToolsProtocol):
             "error": REFUSALS[status][0],
         }
         REQUESTS.info("request", extra={"fields": fields})
-
-
-class _Lingering:
-    """What an answer is written to; its `close` waits for the rest of the request's body."""
-
-    def __init__(self, protocol: GuardedProtocol) -> None:
-        self._protocol = protocol
-
-    def write(self, data: bytes) -> None:
-        self._protocol.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.close_gently()
 
 
 def _bound_unread_answers(transport: asyncio.Transport) -> None:

@@ -1,5 +1,6 @@
 """Raw bytes at the real server: slow, endless, odd and too many; nothing is a 500."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -14,10 +15,10 @@ from starlette.responses import Response
 
 from service.app import create_app
 from service.http import connection_guard
-from service.http.connection_guard import guarded_protocol
+from service.http.connection_guard import GuardedProtocol, guarded_protocol
 from service.routes.access import Reader
 from service.server import server_config
-from tests.service_world import World, make_world
+from tests.service_world import World, jpeg, make_world
 
 MUCH_BYTES = 50_000_000  # more than the kernel buffers
 
@@ -363,3 +364,36 @@ def test_only_trusted_proxies_say_who_the_client_is(world, monkeypatch, proxies,
     with running(world.settings(trusted_proxies=proxies)) as port:
         sent = b"GET /try/who HTTP/1.1\r\n" + headers + HOST + END
         assert json.loads(exchange(port, sent)[2]) == client
+
+
+def test_an_answer_is_sent_in_one_piece(world, monkeypatch) -> None:
+    sent: list[bytes] = []
+
+    class Recorder:
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._transport, name)
+
+        def write(self, data: bytes) -> None:
+            sent.append(data)
+            self._transport.write(data)
+
+    begin = GuardedProtocol.connection_made
+    monkeypatch.setattr(
+        GuardedProtocol, "connection_made", lambda self, wire: begin(self, Recorder(wire))
+    )
+    with running(world.settings(max_wait_s=30.0)) as port:
+        url = f"http://127.0.0.1:{port}"
+        photo = jpeg(3, 200, 150)
+        with httpx.Client() as client:
+            answers = [
+                client.post(f"{url}/localize?view=drone", content=photo),
+                client.get(f"{url}/gallery"),
+                client.head(f"{url}/gallery"),
+            ]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    heads, bodies = zip(*(piece.split(b"\r\n\r\n", 1) for piece in sent), strict=True)
+    assert [head[:15] for head in heads] == [b"HTTP/1.1 200 OK"] * 3
+    assert list(bodies) == [answer.content for answer in answers]
