@@ -92,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise server.failure
     except CrossfixError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""
+        fields = {"error": problem.code, "reason": f"{problem}{hint}"}
+        EVENTS.error("start_failed", extra={"fields": fields})
         print(f"python -m service: {problem}{hint}", file=sys.stderr)
         return 1
     EVENTS.info("stopped")

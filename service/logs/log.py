@@ -21,6 +21,7 @@ from service.version import service_version
 REQUESTS = logging.getLogger("service.request")
 EVENTS = logging.getLogger("service.event")
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"))
+PROBES = frozenset(("/livez", "/readyz", "/metrics"))  # asked every few seconds, by machines
 LONGEST_TEXT = 2000
 LONGEST_TRACE = 6000
 # They quote bytes of bodies, one line per odd request.
@@ -63,6 +64,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 def log_request(scope: Scope, *, status: int, seconds: float) -> None:
     """Writes one request's line; `request.state.log` and `request.state.error` add to it.
 
+    Probes that went well are told at level DEBUG, which is not written: they would be most of the
+    log.
+
     Args:
         scope: of the request, after it was answered: its route is known by then.
         status: sent, 0 if none was.
@@ -70,11 +74,12 @@ def log_request(scope: Scope, *, status: int, seconds: float) -> None:
     """
     state: dict[str, Any] = scope.get("state", {})
     error = state.get("error")
+    # The route's template, not the path: a tile id tells a place.
+    route = getattr(scope.get("route"), "path", "unmatched")
     fields = {
         "request_id": state.get("request_id", ""),
         "method": scope["method"] if scope["method"] in METHODS else "other",
-        # The route's template, not the path: a tile id tells a place.
-        "route": getattr(scope.get("route"), "path", "unmatched"),
+        "route": route,
         "status": status,
         "duration_ms": round(seconds * 1000, 2),
     }
@@ -86,7 +91,8 @@ def log_request(scope: Scope, *, status: int, seconds: float) -> None:
         fields["error"] = error.code
         if status >= 500:
             fields["reason"] = str(error)
-    REQUESTS.info("request", extra={"fields": fields | state.get("log", {})})
+    level = logging.DEBUG if route in PROBES and 200 <= status < 300 else logging.INFO
+    REQUESTS.log(level, "request", extra={"fields": fields | state.get("log", {})})
 
 
 def configure_logging() -> None:

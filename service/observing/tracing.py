@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossfix.errors import CrossfixError
-from service.logs.log import METHODS
+from service.logs.log import METHODS, PROBES
 from service.observing.trace_export import make_provider
 from service.settings import Settings
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
     from opentelemetry.trace import Span
 
-UNTRACED = frozenset(("/livez", "/readyz", "/metrics"))  # asked every few seconds, by machines
 CLOSE_S = 3.0
 Timeline = Iterable[tuple[str, float, float]]
 # FastAPI's own telemetry writes paths, queries and clients' addresses wherever an operator's
@@ -123,7 +122,7 @@ class TraceRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; all else untouched."""
-        if not self.tracing.enabled or scope["type"] != "http" or scope["path"] in UNTRACED:
+        if not self.tracing.enabled or scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         status = 0

@@ -123,7 +123,7 @@ def test_a_stdout_that_nobody_reads_stops_no_request(world) -> None:
     try:
         with process(world, writing) as (base, running), httpx.Client(base_url=base) as client:
             for _ in range(800):  # their lines are more than a pipe holds
-                assert client.get("/livez").status_code == 200
+                assert client.get("/nowhere").status_code == 404
             assert client.post("/localize?view=drone", content=jpeg(1)).status_code == 200
             running.send_signal(signal.SIGTERM)
             assert running.wait(timeout=60) == 0

@@ -46,7 +46,11 @@ def free_port() -> int:
 
 def refuse(*flags: object) -> tuple[int, list[str]]:
     process = start(*flags)
-    _, complaint = process.communicate(timeout=60)
+    log, complaint = process.communicate(timeout=60)
+    if process.returncode == 1:  # the log, whose format is promised, says the same
+        told = json.loads(log.splitlines()[-1])
+        assert (told["event"], told["level"]) == ("start_failed", "error")
+        assert f"python -m service: {told['reason']}" == complaint.strip()
     return process.returncode, complaint.splitlines()
 
 

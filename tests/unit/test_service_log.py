@@ -101,6 +101,15 @@ def test_errors_give_their_code_and_only_our_own_faults_their_reason(caplog) -> 
     assert (ours["error"], ours["reason"]) == ("deadline_exceeded", "no answer within 10 s")
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_probes_are_told_only_when_they_go_wrong(caplog, path) -> None:
+    probe = {**scope(), "route": SimpleNamespace(path=path)}
+    with caplog.at_level(logging.INFO, "service.request"):
+        log_request(probe, status=200, seconds=0.001)
+    assert caplog.records == []
+    assert logged(caplog, probe, 503)["route"] == path
+
+
 def test_methods_are_words_of_the_standard(caplog) -> None:
     assert logged(caplog, {**scope(), "method": "<script>"}, 405)["method"] == "other"
 
