@@ -10,7 +10,8 @@
 # RESTART     how to restart the process of {port}, and wait until the old one has ended;
 #             default: systemctl restart crossfix@{port}
 # HOST        where the processes listen; default 127.0.0.1
-# PATIENCE_S  how long one may take to become ready; default 900
+# PATIENCE_S  how long one may take to become ready; default 900. Under systemd (no RESTART) one
+#             that ends instead is noticed at once
 # SETTLE_S    time for the proxy to notice; longer than its checks (inter x rise); default 5
 set -eu
 
@@ -21,6 +22,13 @@ settle_s=${SETTLE_S:-5}
 
 say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$1"; }
 fail() { printf 'rolling_upgrade.sh: %s\n' "$1" >&2; exit 1; }
+ended() {  # by itself: systemd has given up on it, or is about to start it again
+    [ -z "${RESTART:-}" ] || return 1
+    case $(systemctl show --property SubState --value "crossfix@$1") in
+        failed | auto-restart) return 0 ;;
+    esac
+    return 1
+}
 ready() { curl -fsS --max-time 5 "http://$host:$1/readyz" 2>/dev/null; }
 
 [ $# -ge 2 ] || fail "name the ports of two processes or more; with one, nobody answers meanwhile"
@@ -33,6 +41,8 @@ for port in "$@"; do
         fail "port $port could not be restarted; those after it run what they ran before"
     begun=$(date +%s)
     until answer=$(ready "$port"); do
+        ! ended "$port" ||
+            fail "port $port does not start; see journalctl -u crossfix@$port. Those after it run what they ran before"
         [ $(($(date +%s) - begun)) -lt "$patience_s" ] ||
             fail "port $port is not ready after $patience_s s; see its log. Those after it run what they ran before"
         sleep 0.2
