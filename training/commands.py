@@ -197,7 +197,7 @@ def recipe_for_artifact(recipe: Recipe, manifest: EncoderManifest) -> Recipe:
     tile = manifest.views["satellite"]
     changed: dict[str, Any] = {
         "tile_px": tile.height_px, "mean": tile.mean, "std": tile.std,
-        "interpolation": tile.interpolation,
+        "interpolation": tile.interpolation, "polar_tiles": None,
     }  # fmt: skip
     if ground := manifest.views.get("ground"):
         changed |= {
@@ -236,7 +236,8 @@ def export_to(
         towns = find_towns(calibrate_on or validation_towns(run))
         exported = town_data(towns, recipe, run / CACHE)
     elif data:
-        dataset = open_dataset(recipe, data, cache=run / CACHE)
+        # What the artifact takes, and its figures are of, are plain tiles.
+        dataset = open_dataset(recipe.for_plain_tiles(), data, cache=run / CACHE)
         exported = split_data(dataset, recipe, unreadable=unreadable_names(run))
     else:
         raise DataError(

@@ -50,22 +50,24 @@ class CrossViewEncoder(nn.Module):
         super().__init__()
         self.recipe, self.orientation_maps = recipe, recipe.orientation_maps
         names = list(views)
+        std = next(iter(views.values())).std  # one for all views of a recipe
         self.backbones = nn.ModuleDict({
-            key: build_backbone(recipe) for key in _once(map(recipe.backbone_of, names))
+            key: build_backbone(recipe, std=std) for key in _once(map(recipe.backbone_of, names))
         })  # fmt: skip
+        sizes = {view: self._map_size(views[view]) for view in names}
         self.aggregations = nn.ModuleDict()
-        for view in names:
-            key, positions = recipe.aggregation_of(view), self._positions(views[view])
+        for view, (rows, columns) in sizes.items():
+            key = recipe.aggregation_of(view)
             if key not in self.aggregations:
-                self.aggregations[key] = build_aggregation(recipe.aggregation, positions)
-        width = self._pooled_width()
-        self.heads = nn.ModuleDict({
-            key: Head(width, recipe) for key in _once(map(recipe.head_of, names))
-        })  # fmt: skip
+                self.aggregations[key] = build_aggregation(recipe.aggregation, rows * columns)
+        widths = {view: self._pooled_width(size) for view, size in sizes.items()}
+        _refuse_unequal(widths, recipe)
+        of_head = {recipe.head_of(view): width for view, width in widths.items()}
+        self.heads = nn.ModuleDict({key: Head(width, recipe) for key, width in of_head.items()})
         self.tile_transform: TileTransform | None = None
         if "satellite" in views:
             self.tile_transform = build_transform(recipe.tile_transform, views["satellite"])
-        self.embedding_dim = recipe.embedding_dim or width
+        self.embedding_dim = recipe.embedding_dim or widths[names[0]]
 
     def forward(self, images: Tensor, view: ViewName, *, guide: bool = False) -> Tensor:
         """(N, 3, h, w) normalised images of a view to (N, D) features, not yet unit-norm.
@@ -105,23 +107,37 @@ class CrossViewEncoder(nn.Module):
                     hint="set runtime.gradient_checkpointing to false and use runtime.micro_batch",
                 ) from problem
 
-    def _positions(self, spec: ViewSpec) -> int:
-        """Of a view's map of features; 0 where the network pools for itself."""
+    def _map_size(self, spec: ViewSpec) -> tuple[int, int]:
+        """(rows, columns) of a view's map of features; (0, 0) where the network pools itself."""
         recipe, transform = self.recipe, self.recipe.tile_transform
         if recipe.aggregation.kind == "network":
-            return 0
+            return 0, 0
         size = spec.height_px, spec.width_px
         if spec.view == "satellite" and transform.kind != "none":
             size = transform.height_px, transform.width_px
         backbone = self.backbones[recipe.backbone_of(spec.view)]
-        rows, columns = map_size(backbone, 6 if self.orientation_maps else 3, *size)
-        return rows * columns
+        return map_size(backbone, 6 if self.orientation_maps else 3, *size)
 
-    def _pooled_width(self) -> int:
-        """Numbers that leave the aggregation."""
+    def _pooled_width(self, size: tuple[int, int]) -> int:
+        """Numbers that leave the aggregation of a map of (rows, columns)."""
         width = int(cast(int, next(iter(self.backbones.values())).num_features))
         aggregation = self.recipe.aggregation
+        if aggregation.kind == "flatten":
+            return width * (size[0] // aggregation.pool) * (size[1] // aggregation.pool)
         return aggregation.masks * width if aggregation.kind == "safa" else width
+
+
+def _refuse_unequal(widths: Mapping[ViewName, int], recipe: ModelRecipe) -> None:
+    """Views of one head, or without a projection, must bring equally many numbers."""
+    first: dict[str, int] = {}
+    for view, width in widths.items():
+        head = "no projection" if recipe.embedding_dim is None else recipe.head_of(view)
+        if first.setdefault(head, width) != width:
+            raise RecipeError(
+                f"one view brings {first[head]} pooled numbers and the {view} view {width}, but "
+                "they have one head or no projection",
+                hint="set model.shared_head to false, and model.embedding_dim to a number",
+            )
 
 
 def _once(names: "map[str]") -> list[str]:

@@ -9,6 +9,7 @@ from crossfix.view import Interpolation, Rgb, ViewName, ViewSpec
 from training.recipe_losses import LossRecipe, turns_tiles
 from training.recipe_network import ModelRecipe
 from training.recipe_optimiser import OptimiserRecipe, ScheduleRecipe
+from training.recipe_tiles import PolarTiles, TileCrop
 
 MODEL_FILE = "encoder.onnx"
 
@@ -48,6 +49,11 @@ class DataRecipe(StrictModel):
             have `validation_towns` instead.
         add_mirrored: evaluation adds to each image's features those of its mirror image
             (University-1652's test); an exported encoder does not.
+        mean, std: per channel, in units of 0..1: pixel values p of 0..255 become
+            (p / 255 - mean) / std. A std of 1/255 subtracts the mean from 0..255 and divides by
+            nothing.
+        tile_crop: cuts a random centred square out of training tiles, or null.
+        polar_tiles: reads satellite tiles from polar files in training and evaluation, or null.
         google_photos: the street view of University-1652 is trained on `train/google`, too.
         towns: for `sample_world` only, null for the others.
     """
@@ -67,6 +73,8 @@ class DataRecipe(StrictModel):
     validation_share: float = Field(ge=0, lt=1)
     add_mirrored: bool
     google_photos: bool
+    tile_crop: TileCrop | None
+    polar_tiles: PolarTiles | None
     towns: TownRecipe | None
 
     @model_validator(mode="after")
@@ -272,6 +280,30 @@ class Recipe(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tiles_come_from_files_that_suit(self) -> Self:
+        data, town = self.data, self.data.dataset == "sample_world"
+        if data.tile_crop and (town or data.polar_tiles or self.augmentation.kind == "sample4geo"):
+            raise ValueError(
+                "data.tile_crop is for plain tiles in files and another augmentation than "
+                "sample4geo; set it to null"
+            )
+        if data.polar_tiles is None:
+            return self
+        transform = self.model.tile_transform
+        if town or transform.kind != "polar" or transform.height_px == transform.width_px:
+            raise ValueError(
+                "data.polar_tiles are files of panoramas' places for a model.tile_transform of "
+                "kind polar that is not square; set it to null"
+            )
+        turning = ("rotate_probability", "tile_random_turn", "tile_turn_deg")
+        if turns_tiles(self.loss) or any(getattr(self.augmentation, k, 0) for k in turning):
+            raise ValueError(
+                "data.polar_tiles cannot be turned; set "
+                f"augmentation.{turning[0]} and the like, and loss.orientation_weight, to 0"
+            )
+        return self
+
     @property
     def towns(self) -> TownRecipe:
         """The town group; only for recipes of `sample_world`."""
@@ -283,6 +315,18 @@ class Recipe(StrictModel):
         """The preprocessing of the satellite view and of each query view."""
         specs = {"satellite": self._satellite, "ground": self._ground, "drone": self._drone}
         return {name: specs[name]() for name in self._view_names()}
+
+    def polar_spec(self) -> ViewSpec:
+        """The preprocessing of `data.polar_tiles`: resized to what the transform would give."""
+        transform = self.model.tile_transform
+        if transform.kind != "polar":
+            raise ValueError(f"recipe {self.name} has no polar tiles")
+        size = {"height_px": transform.height_px, "width_px": transform.width_px}
+        return self._satellite().model_copy(update=size)
+
+    def for_plain_tiles(self) -> "Recipe":
+        """The recipe that reads plain tiles, which is what its exported encoder takes."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"polar_tiles": None})})
 
     def _view_names(self) -> tuple[ViewName, ...]:
         return ("satellite", *self.data.query_views)

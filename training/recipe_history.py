@@ -9,12 +9,15 @@ FORMER: Mapping[str, Mapping[str, Any]] = {
     "model": {
         "sharing": "all", "shared_head": True, "stem_pool": True, "feature_level": None,
         "aggregation": {"kind": "network"}, "embedding_norm": False,
-        "tile_transform": {"kind": "none"},
+        "tile_transform": {"kind": "none"}, "fit_first_layer": False, "pool_rounding": "down",
+        "conv_dropout": None, "attention": {"kind": "none"},
     },
-    "data": {"add_mirrored": False, "google_photos": False},
+    "data": {
+        "add_mirrored": False, "google_photos": False, "tile_crop": None, "polar_tiles": None,
+    },
     "loss": {"kind": "info_nce"},
     "optimiser": {"kind": "adamw", "backbone_lr_share": 1.0},
-    "schedule": {"kind": "cosine"},
+    "schedule": {"kind": "cosine", "loss_scales": [{"epochs": None, "factor": 1.0}]},
 }  # fmt: skip
 FORMER_WEIGHTS = {"backbone.": "backbones.shared.", "projection.": "heads.shared.projection."}
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from crossfix.manifest import StrictModel
+from training.recipe_optimiser import ascending_and_open
 
 # Published triplet losses take the photo as anchor only; `both` adds the tile as anchor.
 Directions = Literal["query_to_tile", "both"]
@@ -89,9 +90,7 @@ class SoftMarginLoss(StrictModel):
 
     @model_validator(mode="after")
     def _ends_open_and_in_order(self) -> Self:
-        ends = [one.epochs for one in self.hard_fractions]
-        closed = [end for end in ends[:-1] if end is not None]
-        if ends[-1] is not None or len(closed) != len(ends) - 1 or closed != sorted(set(closed)):
+        if not ascending_and_open([one.epochs for one in self.hard_fractions]):
             raise ValueError("loss.hard_fractions need ascending epochs, and null in the last one")
         return self
 

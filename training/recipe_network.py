@@ -49,9 +49,67 @@ class SafaPooling(StrictModel):
     reduce: Literal["mean", "max"]
 
 
+class FlattenPooling(StrictModel):
+    """All positions behind each other, after a max-pooling; bound to one size of images.
+
+    Attributes:
+        pool: side and stride of the max-pooling; 1 for none.
+    """
+
+    kind: Literal["flatten"]
+    pool: int = Field(ge=1)
+
+
 AggregationRecipe = Annotated[
-    NetworkPooling | AveragePooling | GemPooling | SafaPooling, Field(discriminator="kind")
+    NetworkPooling | AveragePooling | GemPooling | SafaPooling | FlattenPooling,
+    Field(discriminator="kind"),
 ]
+
+
+class ConvDropout(StrictModel):
+    """Dropout inside a plain chain of convolutions, in training only.
+
+    Attributes:
+        share: of the numbers that are set to 0.
+        first_conv: the convolution, counted from 1, from which on it follows every activation;
+            8 is VGG16's conv4_1.
+    """
+
+    share: float = Field(gt=0, lt=1)
+    first_conv: int = Field(ge=1)
+
+
+class NoAttention(StrictModel):
+    """The network as it is."""
+
+    kind: Literal["none"]
+
+
+class ChannelContextAttention(StrictModel):
+    """Channel attention and a context mask after every block of a ResNet, and a last mask.
+
+    `training.network.attention` has the formulas, and says what of it is published.
+
+    Attributes:
+        reduction: of the channels inside the channel part.
+        kernels: sides of the windows that the masks look through, odd.
+        block_filters, last_filters: of each window, after a block and behind the last stage.
+    """
+
+    kind: Literal["channel_context"]
+    reduction: int = Field(ge=1)
+    kernels: tuple[int, ...] = Field(min_length=1)
+    block_filters: int = Field(ge=1)
+    last_filters: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _windows_have_a_middle(self) -> Self:
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError("model.attention.kernels are odd sides")
+        return self
+
+
+AttentionRecipe = Annotated[NoAttention | ChannelContextAttention, Field(discriminator="kind")]
 
 
 class NoTransform(StrictModel):
@@ -112,7 +170,7 @@ class StackedTransform(_Resized):
     kind: Literal["stacked_affine_stn"]
 
 
-class TpsTransform(_Guided):
+class _Spline(_Guided):
     """A spatial transformer by thin-plate splines.
 
     Attributes:
@@ -120,15 +178,30 @@ class TpsTransform(_Guided):
         bounded: the points stay inside the tile (tanh).
     """
 
-    kind: Literal["tps_stn"]
     lattice_rows: int = Field(ge=2)
     lattice_columns: int = Field(ge=2)
     bounded: bool
 
 
+class TpsTransform(_Spline):
+    """The spline in one coordinate convention throughout: a fresh one is a resize."""
+
+    kind: Literal["tps_stn"]
+
+
+class CornerTpsTransform(_Spline):
+    """The spline as in the student project of 2022: a fresh one is a slight zoom.
+
+    The spline reaches -1 and 1 at the middle of the outermost pixels, the sampling at their outer
+    edges.
+    """
+
+    kind: Literal["corner_tps_stn"]
+
+
 TransformRecipe = Annotated[
     NoTransform | PolarTransform | AffineTransform | SimilarityTransform | StackedTransform
-    | TpsTransform,
+    | TpsTransform | CornerTpsTransform,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -142,7 +215,12 @@ class ModelRecipe(StrictModel):
         sharing: which views have one backbone together.
         shared_head: projection and normalisation are the same for all views, also behind
             different backbones.
+        fit_first_layer: pretrained weights of the first layer are scaled from the `std` they were
+            trained with to the data's, so that the network begins with answers it has learned.
         stem_pool: false removes the max-pooling at a ResNet's beginning.
+        pool_rounding: `up`: max-poolings keep the rest of an odd side (TensorFlow's `SAME`).
+        conv_dropout: inside a plain chain of convolutions, or null.
+        attention: in a ResNet.
         feature_level: the last of timm's feature levels that is computed, from 0; null for all.
         aggregation: how a map of features becomes one vector.
         embedding_dim: of a linear projection; null keeps the pooled features.
@@ -157,7 +235,11 @@ class ModelRecipe(StrictModel):
     pretrained: bool
     sharing: Sharing
     shared_head: bool
+    fit_first_layer: bool
     stem_pool: bool
+    pool_rounding: Literal["down", "up"]
+    conv_dropout: ConvDropout | None
+    attention: AttentionRecipe
     feature_level: int | None = Field(ge=0)
     aggregation: AggregationRecipe
     embedding_dim: int | None = Field(gt=0)
@@ -172,6 +254,8 @@ class ModelRecipe(StrictModel):
                 "model.feature_level leaves out the network's own pooling; choose another "
                 "model.aggregation"
             )
+        if self.attention.kind != "none" and self.aggregation.kind == "network":
+            raise ValueError("model.attention needs a model.aggregation other than network")
         if self.sharing == "all" and not self.shared_head:
             raise ValueError("model.shared_head is true where model.sharing is all")
         return self
@@ -183,8 +267,8 @@ class ModelRecipe(StrictModel):
         return "satellite_drone" if self.sharing == "satellite_drone" and view != "ground" else view
 
     def aggregation_of(self, view: ViewName) -> str:
-        """Which aggregation; SAFA's masks belong to one view's positions."""
-        return view if self.aggregation.kind == "safa" else self.backbone_of(view)
+        """Which aggregation; some belong to one view's positions."""
+        return view if self.is_bound else self.backbone_of(view)
 
     def head_of(self, view: ViewName) -> str:
         """Which head."""
@@ -194,6 +278,11 @@ class ModelRecipe(StrictModel):
         """All that serves a view; views of equal paths have one ONNX file."""
         first = self.tile_transform.kind if view == "satellite" else "none"
         return (first, self.backbone_of(view), self.aggregation_of(view), self.head_of(view))
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether what follows the backbone is bound to the number of a view's positions."""
+        return self.aggregation.kind in ("safa", "flatten")
 
     @property
     def guide_weight(self) -> float:

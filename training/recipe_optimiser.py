@@ -1,10 +1,17 @@
 """How weights are stepped, and how the rate changes during a run."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crossfix.manifest import StrictModel
+
+
+def ascending_and_open(ends: Sequence[int | None]) -> bool:
+    """Whether ends of spans of epochs ascend, and only the last span has none (None)."""
+    closed = [end for end in ends[:-1] if end is not None]
+    return ends[-1] is None and len(closed) == len(ends) - 1 and closed == sorted(set(closed))
 
 
 class _Optimiser(StrictModel):
@@ -56,11 +63,40 @@ class Sgd(_Optimiser):
 OptimiserRecipe = Annotated[AdamW | Adam | Sgd, Field(discriminator="kind")]
 
 
+class LossScale(StrictModel):
+    """What the loss is multiplied by.
+
+    Attributes:
+        epochs: how many first epochs of the run it holds for; null for all that follow.
+    """
+
+    epochs: int | None = Field(gt=0)
+    factor: float = Field(gt=0)
+
+
 class _Schedule(StrictModel):
-    """What every schedule has: a linear warm-up, which may be 0."""
+    """What every schedule has: a linear warm-up, which may be 0, and a scale of the loss.
+
+    Attributes:
+        loss_scales: in order; the last one has no end. Adam takes no notice of them.
+    """
 
     epochs: int = Field(ge=1)
     warmup_epochs: float = Field(ge=0)
+    loss_scales: tuple[LossScale, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ends_open_and_in_order(self) -> Self:
+        if not ascending_and_open([one.epochs for one in self.loss_scales]):
+            raise ValueError("schedule.loss_scales need ascending epochs, and null in the last one")
+        return self
+
+    def loss_scale_at(self, epoch: int) -> float:
+        """The factor in force in an epoch, counted from 0."""
+        for one in self.loss_scales:
+            if one.epochs is None or epoch < one.epochs:
+                return one.factor
+        raise AssertionError("the last one has no end")
 
 
 class CosineSchedule(_Schedule):
@@ -77,6 +113,13 @@ class LinearSchedule(_Schedule):
     final_lr_share: float = Field(ge=0, le=1)
 
 
+class EpochLinearSchedule(_Schedule):
+    """The same in steps, one an epoch: `1 - e / epochs` of the way to the end in epoch e."""
+
+    kind: Literal["linear_by_epoch"]
+    final_lr_share: float = Field(ge=0, le=1)
+
+
 class StepSchedule(_Schedule):
     """The rate times `factor` from each of the epochs on; no epochs: a constant rate."""
 
@@ -86,5 +129,6 @@ class StepSchedule(_Schedule):
 
 
 ScheduleRecipe = Annotated[
-    CosineSchedule | LinearSchedule | StepSchedule, Field(discriminator="kind")
+    CosineSchedule | LinearSchedule | EpochLinearSchedule | StepSchedule,
+    Field(discriminator="kind"),
 ]

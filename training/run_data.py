@@ -11,6 +11,7 @@ from crossfix.view import ViewName
 from training.datasets.hold_out import hold_out_all
 from training.datasets.registry import open_dataset
 from training.datasets.split import Dataset, DatasetCard, EvaluationSplit, PairTable
+from training.datasets.tile_files import with_tile_crop
 from training.datasets.towns import find_towns
 from training.datasets.unreadable import Scan
 from training.loop.devices import choose_device
@@ -60,10 +61,11 @@ def open_run_data(
     dataset = open_dataset(
         recipe, folders, validation=validation, cache=run / CACHE, skip_unreadable=skip_unreadable
     )
+    whole = with_tile_crop(dataset.training(), recipe.data.tile_crop)
     if not skip_unreadable:
-        return _with_validation(recipe, dataset, dataset.training(), towns=validation)
+        return _with_validation(recipe, dataset, whole, towns=validation)
     scan = Scan()
-    tables = {view: scan.readable_table(table) for view, table in dataset.training().items()}
+    tables = {view: scan.readable_table(table) for view, table in whole.items()}
     opened = _with_validation(recipe, dataset, tables, towns=validation)
     opened = replace(opened, validation=[scan.readable_split(s) for s in opened.validation])
     if _is_main_process(recipe):

@@ -48,6 +48,16 @@ def test_the_part_of_the_network_gives_the_same_as_the_preprocessing(stretch):
         assert (expected.min(), expected.max()) == (0, 255)
 
 
+def test_images_that_are_polar_already_pass_as_they_are():
+    """Files of `polar-tiles` take the place of plain tiles in training."""
+    module = Polar(64, 20, 70, stretch=True, mean=MEAN, std=STD)
+    polar = torch.randn(2, 3, 20, 70)
+    assert module(polar) is polar
+    square = Polar(64, 64, 64, stretch=False, mean=MEAN, std=STD)
+    tile = torch.randn(2, 3, 64, 64)
+    assert not torch.equal(square(tile), tile)
+
+
 def test_columns_look_south_west_north_and_east():
     """A tile with one bright spot towards each side; north is up."""
     side, far = 101, 40

@@ -6,7 +6,14 @@ import torch
 
 from training.loop.schedule import lr_share, progress_of, steps_per_epoch
 from training.losses.info_nce import symmetric_info_nce
-from training.recipe_optimiser import CosineSchedule, LinearSchedule, StepSchedule
+from training.recipe_optimiser import (
+    CosineSchedule,
+    EpochLinearSchedule,
+    LinearSchedule,
+    StepSchedule,
+)
+
+PLAIN = ({"epochs": None, "factor": 1.0},)  # the loss as it is
 
 
 def plain_info_nce(query, tile, scale, smoothing):
@@ -40,7 +47,9 @@ def test_collapsed_embeddings_cost_ln_of_the_batch():
 
 
 def cosine(epochs=25, warmup=1.0, final=0.0):
-    return CosineSchedule(kind="cosine", epochs=epochs, warmup_epochs=warmup, final_lr_share=final)
+    return CosineSchedule(
+        kind="cosine", epochs=epochs, warmup_epochs=warmup, final_lr_share=final, loss_scales=PLAIN
+    )
 
 
 def test_rate_warms_up_and_anneals_to_the_final_share():
@@ -69,8 +78,9 @@ def test_rate_follows_the_published_schedule_after_warm_up():
 
 
 def test_rate_falls_along_a_line_or_in_steps():
-    line = LinearSchedule(kind="linear", epochs=100, warmup_epochs=0, final_lr_share=0.0)
-    steps = StepSchedule(kind="steps", epochs=120, warmup_epochs=0, at_epochs=(80, 100), factor=0.1)
+    common = {"warmup_epochs": 0, "loss_scales": PLAIN}
+    line = LinearSchedule(kind="linear", epochs=100, final_lr_share=0.0, **common)
+    steps = StepSchedule(kind="steps", epochs=120, at_epochs=(80, 100), factor=0.1, **common)
 
     def share(schedule, epoch):
         return lr_share(
@@ -83,6 +93,17 @@ def test_rate_falls_along_a_line_or_in_steps():
     )
     constant = steps.model_copy(update={"at_epochs": ()})
     assert share(constant, 119) == 1
+
+
+def test_the_rate_of_her_falls_once_an_epoch():
+    """5e-5 (1 - e / 100) in the epochs e = 0 .. 99, the same in all steps of an epoch."""
+    schedule = EpochLinearSchedule(
+        kind="linear_by_epoch", epochs=100, warmup_epochs=0, final_lr_share=0.0, loss_scales=PLAIN
+    )
+    for step in range(700):
+        share = lr_share(schedule, step=step, progress=step / 700, steps_per_epoch=7)
+        assert 5e-5 * share == pytest.approx(5e-5 * (1 - step // 7 / 100), rel=1e-12), step
+    assert lr_share(schedule, step=700, progress=1.0, steps_per_epoch=7) == pytest.approx(0.01)
 
 
 def test_an_epoch_is_its_batches_or_on_paper_its_pairs_by_the_batch():

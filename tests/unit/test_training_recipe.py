@@ -163,6 +163,50 @@ def test_her_recipes_hold_the_authors_settings():
     assert (recipe.sampling.batch_size, recipe.loss.orientation_weight) == (12, 0.5)
 
 
+def test_the_paper_recipe_of_her_holds_what_is_known_of_the_authors_last_set_up():
+    recipe = load_recipe(RECIPES / "her_cvusa_paper.yaml")
+    assert (recipe.model.name, recipe.model.sharing) == ("resnet18", "none")
+    assert (recipe.model.embedding_dim, recipe.model.aggregation.pool) == (1024, 2)
+    assert recipe.model.attention.kernels == (3, 5, 7)
+    assert (recipe.schedule.kind, recipe.schedule.epochs) == ("linear_by_epoch", 100)
+    assert [recipe.schedule.loss_scale_at(e) for e in (0, 49, 50, 99)] == [1, 1, 5, 5]
+    crop = recipe.data.tile_crop
+    assert (crop.least_px, crop.most_px, crop.used_above_px) == (1, 748, 512)
+    assert recipe.data.tile_px == 512
+    assert recipe.augmentation.flip_probability == 0
+    assert recipe.loss == load_recipe(RECIPES / "her_cvusa.yaml").loss
+    assert recipe.optimiser == load_recipe(RECIPES / "her_cvusa.yaml").optimiser
+
+
+SAFA = {  # tile, ground, reduce, batch, epochs
+    "safa_cvusa": (750, (112, 616), "mean", 32, 100),
+    "safa_cvact": (1200, (112, 616), "mean", 32, 100),
+    "safa_vigor_same": (320, (320, 640), "max", 14, 30),
+}
+
+
+@pytest.mark.parametrize("name", SAFA)
+def test_safa_recipes_hold_the_published_settings(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    data, model = recipe.data, recipe.model
+    assert (data.tile_px, (data.ground_height_px, data.ground_width_px), model.aggregation.reduce,
+            recipe.sampling.batch_size, recipe.schedule.epochs) == SAFA[name]  # fmt: skip
+    assert (model.name, model.aggregation.masks, model.pool_rounding) == ("vgg16", 8, "up")
+    assert (model.conv_dropout.share, model.conv_dropout.first_conv) == (0.2, 8)
+    assert (recipe.optimiser.kind, recipe.optimiser.lr) == ("adam", 1e-5)
+    assert (recipe.optimiser.beta1, recipe.optimiser.beta2) == (0.9, 0.999)
+    assert recipe.augmentation.flip_probability == 0
+
+
+@pytest.mark.parametrize("scales", [
+    "[{epochs: 2, factor: 1.0}]", "[{epochs: null, factor: 1.0}, {epochs: null, factor: 5.0}]",
+    "[{epochs: 3, factor: 1.0}, {epochs: 2, factor: 2.0}, {epochs: null, factor: 5.0}]",
+])  # fmt: skip
+def test_loss_scales_without_order_or_end_are_refused(scales):
+    with pytest.raises(RecipeError, match="loss_scales need ascending epochs, and null"):
+        load_recipe(RECIPES / "tiny.yaml", [f"schedule.loss_scales={scales}"])
+
+
 def test_tiles_are_not_turned_twice():
     with pytest.raises(RecipeError, match="tile_random_turn to false"):
         load_recipe(RECIPES / "her_university1652.yaml", ["loss.orientation_weight=0.5"])
@@ -227,9 +271,11 @@ def test_recipes_and_weights_of_former_runs_are_understood():
     former = {group: dict(values) if isinstance(values, dict) else values
               for group, values in now.items()}  # fmt: skip
     for key in ("sharing", "shared_head", "stem_pool", "feature_level", "aggregation",
-                "embedding_norm", "tile_transform"):  # fmt: skip
+                "embedding_norm", "tile_transform", "fit_first_layer", "pool_rounding",
+                "conv_dropout", "attention"):  # fmt: skip
         del former["model"][key]
-    del former["loss"]["kind"], former["schedule"]["kind"]
+    del former["loss"]["kind"], former["schedule"]["kind"], former["schedule"]["loss_scales"]
+    del former["data"]["tile_crop"], former["data"]["polar_tiles"]
     del former["data"]["add_mirrored"], former["data"]["google_photos"]
     del former["optimiser"]["kind"], former["optimiser"]["backbone_lr_share"]
     assert brought_up_to_date(former) == now

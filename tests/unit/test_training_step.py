@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.step_in_processes import (
     pair_batch,
 )
 from tests.tiny_pairs import tiny
-from training.losses.batch import FeatureBatch
+from training.losses.batch import FeatureBatch, When
 
 ROOT = Path(__file__).resolve().parents[2]
 DROP = ("model.kwargs.drop_path_rate=0.4", "model.kwargs.drop_rate=0.3",
@@ -51,6 +52,25 @@ def assert_same(found, expected):
     for name, gradient in expected[1].items():
         near = 1e-5 * max(1.0, float(gradient.abs().max()))
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-4, atol=near, msg=name)
+
+
+def test_the_loss_and_its_gradients_are_scaled_as_the_epoch_wants():
+    """Times 5 after the first two epochs, and of every other thing the same."""
+    scales = "schedule.loss_scales=[{epochs: 2, factor: 1.0}, {epochs: null, factor: 5.0}]"
+    recipe, pairs = tiny(scales), pair_batch(8)
+    found = {}
+    for epoch in (0, 1, 2, 40):
+        step = replace(build(recipe), loss_scale_at=recipe.schedule.loss_scale_at)
+        loss = float(step.backward(pairs, When(step=0, epoch=epoch)))
+        found[epoch] = loss, gradients_of(step)
+    assert found[0][0] == found[1][0]
+    for epoch in (2, 40):
+        assert found[epoch][0] == pytest.approx(5 * found[0][0], rel=1e-6)
+        for name, gradient in found[0][1].items():
+            near = 1e-4 * max(1.0, float(gradient.abs().max()))
+            torch.testing.assert_close(
+                found[epoch][1][name], 5 * gradient, rtol=1e-4, atol=near, msg=name
+            )
 
 
 @pytest.mark.parametrize("loss", LOSSES)

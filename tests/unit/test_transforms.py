@@ -52,6 +52,29 @@ def test_a_fresh_transformer_is_a_bilinear_resize(name):
         torch.testing.assert_close(found, resized(images(), size), atol=1e-4, rtol=0)
 
 
+def test_a_spline_between_corners_begins_as_the_slight_zoom_of_the_original():
+    """What -1..1 means: pixel middles to the spline, outer edges to the sampling."""
+    transformer = ThinPlateStn(3, SEEN, SIZE, rows=6, columns=10, bounded=False, corners=True)
+    y, x = torch.linspace(-1, 1, SIZE[0]), torch.linspace(-1, 1, SIZE[1])
+    down, right = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack([right, down], dim=-1)[None].expand(2, -1, -1, -1)
+    expected = functional.grid_sample(images(), grid, align_corners=False)
+    found = transformer(images()).detach()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert float((found - resized(images(), SIZE)).abs().max()) > 0.1
+    assert build_of("corner_tps_stn").matrix.equal(
+        ThinPlateStn(3, SEEN, SIZE, rows=6, columns=10, bounded=False, corners=True).matrix
+    )
+    assert not build_of("tps_stn").matrix.equal(build_of("corner_tps_stn").matrix)
+
+
+def build_of(kind):
+    recipe = network(transform=f"{{kind: {kind}, height_px: {SIZE[0]}, width_px: {SIZE[1]}, "
+                     "guide_weight: 0.0, lattice_rows: 6, lattice_columns: 10, "
+                     "bounded: false}")  # fmt: skip
+    return build_transform(recipe.model.tile_transform, recipe.views()["satellite"]).inner
+
+
 def test_an_enlarged_tile_fades_to_nothing_within_half_a_pixel_of_its_edge():
     found = FRESH["affine"]((64, 160))(images())
     expected = resized(images(), (64, 160))

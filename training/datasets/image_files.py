@@ -72,11 +72,26 @@ class ImageFiles:
         """
         return self._fitted(index, quality)
 
-    def _fitted(self, index: int, quality: int | None) -> UInt8:
+    def read_centre(self, index: int, *, side_px: int) -> UInt8:
+        """A square in the image's middle, then fitted.
+
+        Args:
+            side_px: in pixels of the file; at most the image's shorter side is taken.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        return self._fitted(index, None, side_px)
+
+    def _fitted(self, index: int, quality: int | None, side_px: int | None = None) -> UInt8:
         path = self.root / self.names[index]
         heading_deg, hfov_deg = (0.0, 360.0) if self.panoramas else (None, None)
         try:
-            photo = self._decoded(path.read_bytes(), quality)
+            data = path.read_bytes()
+            if side_px is None:
+                photo = self._decoded(data, quality)
+            else:
+                photo = _middle(decode(data), side_px)
             pixels, _ = fit_pixels(photo, self.spec, heading_deg=heading_deg, hfov_deg=hfov_deg)
         except (OSError, CrossfixError, ValueError) as problem:
             raise DataError(
@@ -106,6 +121,13 @@ class ImageFiles:
         top, bottom = self.spec.elevation_deg
         needed = max(self.spec.width_px, self.spec.height_px * 360 / (top - bottom))
         return math.ceil(needed * min(sides) / max(sides))
+
+
+def _middle(photo: Photo, side_px: int) -> Photo:
+    height, width = photo.pixels.shape[:2]
+    side = min(side_px, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return replace(photo, pixels=photo.pixels[top : top + side, left : left + side])
 
 
 def _jpeg_sides(data: bytes) -> tuple[int, int] | None:

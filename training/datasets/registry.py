@@ -9,6 +9,7 @@ from training.datasets.cvact import Cvact
 from training.datasets.cvusa import Cvusa
 from training.datasets.sample_world import SampleWorld
 from training.datasets.split import Dataset
+from training.datasets.tile_files import WithPolarFiles
 from training.datasets.university1652 import University1652
 from training.datasets.vigor import Area, Vigor
 from training.recipe import Recipe
@@ -36,7 +37,11 @@ def open_dataset(
     """
     if recipe.data.dataset == "sample_world":
         return SampleWorld.open(recipe, folders, validation, cache, skip_unreadable=skip_unreadable)
-    return _open_distributed(recipe, _only(folders, recipe))
+    root = _only(folders, recipe)
+    dataset, polar = _open_distributed(recipe, root), recipe.data.polar_tiles
+    if polar is None:
+        return dataset
+    return WithPolarFiles(dataset, root, polar, recipe.polar_spec())
 
 
 def _open_distributed(recipe: Recipe, root: Path) -> Dataset:

@@ -61,9 +61,7 @@ def write_models(
 def _is_bound(model: CrossViewEncoder, view: ViewName) -> bool:
     """Whether weights or grids depend on the size of a view's images."""
     recipe = model.recipe
-    return recipe.aggregation.kind == "safa" or (
-        view == "satellite" and recipe.tile_transform.kind != "none"
-    )
+    return recipe.is_bound or (view == "satellite" and recipe.tile_transform.kind != "none")
 
 
 def write_onnx(

@@ -58,6 +58,7 @@ class Learner:
         self._step = ContrastiveStep(
             self.accelerator, prepared_encoder(self.accelerator, self.model), self.criterion,
             guide_weight=recipe.model.guide_weight, micro_batch=runtime.micro_batch,
+            loss_scale_at=recipe.schedule.loss_scale_at,
         )  # fmt: skip
         self.average = AveragedWeights(self.model, runtime.ema_decay)
         self.lr = recipe.optimiser.lr  # of the last step, but for the backbones' share

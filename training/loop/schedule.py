@@ -4,7 +4,14 @@ import math
 from collections.abc import Iterable
 
 from training.recipe import Mode
-from training.recipe_optimiser import CosineSchedule, LinearSchedule, ScheduleRecipe
+from training.recipe_optimiser import (
+    CosineSchedule,
+    EpochLinearSchedule,
+    LinearSchedule,
+    ScheduleRecipe,
+)
+
+ROUNDING = 1e-9  # of a progress that is the last step's share
 
 
 def steps_per_epoch(
@@ -52,6 +59,10 @@ def lr_share(
         left = 0.5 * (1 + math.cos(math.pi * annealed))
     elif isinstance(schedule, LinearSchedule):
         left = 1 - annealed
+    elif isinstance(schedule, EpochLinearSchedule):
+        # Of the whole run, warm-up included; a last step at progress 1 is the last epoch's.
+        epoch = min(int(progress * schedule.epochs + ROUNDING), schedule.epochs - 1)
+        left = 1 - epoch / schedule.epochs
     else:
         # In epochs of the schedule, so that a time budget passes all of them.
         passed = sum(progress * schedule.epochs >= epoch for epoch in schedule.at_epochs)

@@ -25,6 +25,11 @@ from training.losses.criterion import Criterion
 BUCKET = 2**24  # numbers that are sent together
 
 
+def _unscaled(epoch: int) -> float:
+    del epoch
+    return 1.0
+
+
 @dataclass(frozen=True)
 class ContrastiveStep:
     """Gradients of a loss over the batch of all processes.
@@ -39,6 +44,7 @@ class ContrastiveStep:
         guide_weight: of the mean of what the encoder puts behind the tiles' features; 0 asks for
             none.
         micro_batch: images that pass the encoder at once; None for all of a view.
+        loss_scale_at: what the loss is multiplied by in an epoch, counted from 0.
     """
 
     accelerator: Accelerator
@@ -46,6 +52,7 @@ class ContrastiveStep:
     criterion: Criterion
     guide_weight: float
     micro_batch: int | None
+    loss_scale_at: Callable[[int], float] = _unscaled
 
     def backward(self, pairs: PairBatch, when: When) -> Tensor:
         """Adds the step's gradients to the encoder's and the criterion's.
@@ -118,7 +125,8 @@ class ContrastiveStep:
         loss: Tensor = self.criterion(FeatureBatch(photo, tile[:, :dim], places, turns), when)
         if self.guide_weight > 0:
             loss = loss + self.guide_weight * tile[:, dim:].mean()
-        return loss
+        scale = self.loss_scale_at(when.epoch)
+        return loss if scale == 1 else scale * loss
 
 
 def prepared_encoder(accelerator: Accelerator, model: Module) -> Module:

@@ -196,6 +196,8 @@ class Trainer:
     def _check_collapse(self) -> None:
         recipe, criterion = self.recipe, self.learner.criterion
         alike = criterion.loss_when_collapsed(recipe.sampling.batch_size)
+        if alike is not None:
+            alike *= recipe.schedule.loss_scale_at(self.state.epoch)
         check_collapse(
             self._losses.values(), step=self.state.step,
             collapsed_loss=None if recipe.model.guide_weight else alike,  # the guide is added

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from training.recipe_network import AggregationRecipe, GemPooling, SafaPooling
+from training.recipe_network import AggregationRecipe, FlattenPooling, GemPooling, SafaPooling
 
 FIRST_STD, FIRST_BIAS = 0.005, 0.1  # of SAFA's masks, as published
 SMALLEST = 1e-6
@@ -65,10 +66,28 @@ class Safa(nn.Module):
         return torch.einsum("nkp,ncp->nkc", masks, flat).flatten(1)
 
 
+class Flatten(nn.Module):
+    """All positions behind each other, channel by channel, after a max-pooling.
+
+    Args:
+        pool: side and stride of the pooling, which leaves out the rest of a side; 1 for none.
+    """
+
+    def __init__(self, pool: int) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C * (h // pool) * (w // pool))."""
+        return functional.max_pool2d(features, self.pool).flatten(1)
+
+
 def build_aggregation(recipe: AggregationRecipe, positions: int) -> nn.Module:
     """The aggregation of maps with so many positions; only SAFA is bound to the number."""
     if isinstance(recipe, SafaPooling):
         return Safa(positions, masks=recipe.masks, reduce=recipe.reduce)
+    if isinstance(recipe, FlattenPooling):
+        return Flatten(recipe.pool)
     if isinstance(recipe, GemPooling):
         return Gem(recipe.power)
     return Average() if recipe.kind == "average" else nn.Identity()

@@ -1,5 +1,6 @@
 """timm networks by name, as pooled features or as maps; and AlexNet."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import timm
@@ -8,10 +9,13 @@ from torch import Tensor, nn
 
 from crossfix.errors import DataError, RecipeError
 from training.network.alexnet import AlexNet
-from training.recipe_network import ModelRecipe
+from training.network.attention import ContextMask, attend_after_blocks
+from training.network.surgery import drop_after_convolutions, fit_first_layer, round_poolings_up
+from training.recipe_network import ChannelContextAttention, ModelRecipe
 
 ALEXNET = "alexnet"
 LAST = -1
+IMAGENET_STD = (0.229, 0.224, 0.225)  # what most weights were trained with
 
 
 class FeatureMap(nn.Module):
@@ -19,16 +23,18 @@ class FeatureMap(nn.Module):
 
     Attributes:
         num_features: C.
+        after: what the map passes last.
     """
 
     def __init__(self, network: nn.Module, num_features: int) -> None:
         super().__init__()
         self.network, self.num_features = network, num_features
+        self.after: nn.Module = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """The map."""
         (found,) = self.network(images)
-        return cast(Tensor, found)
+        return cast(Tensor, self.after(found))
 
     def set_grad_checkpointing(self, enable: bool) -> None:
         """Computes activations again when they are needed.
@@ -39,18 +45,52 @@ class FeatureMap(nn.Module):
         self.network.set_grad_checkpointing(enable)  # type: ignore[operator]
 
 
-def build_backbone(recipe: ModelRecipe) -> nn.Module:
+def build_backbone(recipe: ModelRecipe, *, std: Sequence[float] = IMAGENET_STD) -> nn.Module:
     """The network: pooled features for `aggregation.kind: network`, else a map.
 
+    Args:
+        std: by which the images' red, green and blue will be divided.
+
     Raises:
-        RecipeError: timm does not know the name or an argument.
+        RecipeError: timm does not know the name or an argument, or the network lacks a part that
+            the recipe changes.
         DataError: pretrained weights cannot be had.
     """
     channels = 6 if recipe.orientation_maps else 3
-    if recipe.name == ALEXNET:
-        return _alexnet(recipe, channels)
+    backbone = _alexnet(recipe, channels) if recipe.name == ALEXNET else _timm(recipe, channels)
+    network = backbone.network if isinstance(backbone, FeatureMap) else backbone
+    if recipe.pretrained and recipe.fit_first_layer:
+        fit_first_layer(network, known_std=_known_std(network), std=std)
+    if not recipe.stem_pool and recipe.name != ALEXNET:
+        _drop_stem_pool(recipe, network)
+    if recipe.pool_rounding == "up":
+        round_poolings_up(network, recipe.name)
+    if recipe.conv_dropout is not None:
+        drop_after_convolutions(network, recipe.conv_dropout, recipe.name)
+    if isinstance(recipe.attention, ChannelContextAttention):
+        _attend(backbone, recipe.attention, recipe.name)
+    return backbone
+
+
+def _known_std(network: nn.Module) -> Sequence[float]:
+    """What the pretrained weights' images were divided by."""
+    about = getattr(network, "pretrained_cfg", None)
+    return cast(Sequence[float], about["std"]) if isinstance(about, dict) else IMAGENET_STD
+
+
+def _attend(backbone: nn.Module, attention: ChannelContextAttention, name: str) -> None:
+    network = backbone.network if isinstance(backbone, FeatureMap) else backbone
+    attend_after_blocks(network, attention, name)
+    if isinstance(backbone, FeatureMap):
+        backbone.after = ContextMask(
+            backbone.num_features, pooled=False, kernels=attention.kernels,
+            filters=attention.last_filters,
+        )  # fmt: skip
+
+
+def _timm(recipe: ModelRecipe, channels: int) -> nn.Module:
     try:
-        network = _timm_network(recipe, channels)
+        return _timm_network(recipe, channels)
     except OSError as problem:
         raise _unavailable(recipe, problem) from problem
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as problem:
@@ -62,9 +102,6 @@ def build_backbone(recipe: ModelRecipe) -> nn.Module:
         if not recipe.pretrained:
             raise
         raise _unavailable(recipe, problem) from problem
-    if not recipe.stem_pool:
-        _drop_stem_pool(recipe, network.network if isinstance(network, FeatureMap) else network)
-    return network
 
 
 def _timm_network(recipe: ModelRecipe, channels: int) -> nn.Module:

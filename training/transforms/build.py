@@ -7,6 +7,7 @@ from crossfix.errors import RecipeError
 from crossfix.view import ViewSpec
 from training.recipe_network import (
     AffineTransform,
+    CornerTpsTransform,
     NoTransform,
     PolarTransform,
     SimilarityTransform,
@@ -83,10 +84,12 @@ def _inner(recipe: TransformRecipe, spec: ViewSpec) -> nn.Module:
     return _thin_plate(recipe, seen, size)
 
 
-def _thin_plate(recipe: TpsTransform, seen: tuple[int, int], size: tuple[int, int]) -> nn.Module:
+def _thin_plate(
+    recipe: TpsTransform | CornerTpsTransform, seen: tuple[int, int], size: tuple[int, int]
+) -> nn.Module:
     return ThinPlateStn(
         CHANNELS, seen, size, rows=recipe.lattice_rows, columns=recipe.lattice_columns,
-        bounded=recipe.bounded,
+        bounded=recipe.bounded, corners=isinstance(recipe, CornerTpsTransform),
     )  # fmt: skip
 
 

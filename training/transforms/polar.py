@@ -66,6 +66,8 @@ def _bilinear(image: Float64, rows: Float64, columns: Float64) -> Float64:
 class Polar(nn.Module):
     """The same on normalised tensors: (N, C, S, S) to (N, C, h, w).
 
+    Images that are (h, w) already, and not square, are polar tiles from files and stay as they are.
+
     Args:
         stretch: needs `mean` and `std`, by which the images were normalised.
     """
@@ -76,7 +78,7 @@ class Polar(nn.Module):
         super().__init__()
         rows, columns = polar_places(side_px, height_px, width_px)
         places = 2 * np.stack([columns, rows], axis=-1) / (side_px - 1) - 1
-        self.stretch = stretch
+        self.stretch, self.size = stretch, (height_px, width_px)
         self.register_buffer("grid", torch.from_numpy(places).float()[None], persistent=False)
         for name, values in (("mean", mean), ("std", std)):
             colour = torch.tensor(values)[None, :, None, None]
@@ -87,6 +89,8 @@ class Polar(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The polar images, normalised as the input is."""
+        if images.shape[2] != images.shape[3] and images.shape[2:] == self.size:
+            return images
         grid = self.grid.expand(len(images), -1, -1, -1)
         found = functional.grid_sample(images, grid, padding_mode="border", align_corners=True)
         if not self.stretch:

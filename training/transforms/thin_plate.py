@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from training.transforms.localisation import Localisation
-from training.transforms.transformers import Size, pixel_centres, sample
+from training.transforms.transformers import (
+    Size,
+    pixel_centres,
+    pixels_between_corners,
+    sample,
+)
 
 REACH = 0.9  # the lattice spans -REACH..REACH
 HIDDEN = 512
@@ -56,17 +61,22 @@ class ThinPlateStn(nn.Module):
     Args:
         rows, columns: of the lattice.
         bounded: source points stay inside the image, by tanh.
+        corners: the spline has its -1 and 1 at the middle of the outermost pixels, while the
+            sampling has them at their outer edges, as a student project of 2022 mixed them: a
+            fresh one shows the tile a little smaller, and fades at its rim.
     """
 
     def __init__(
-        self, channels: int, seen: Size, size: Size, *, rows: int, columns: int, bounded: bool
-    ) -> None:
+        self, channels: int, seen: Size, size: Size, *, rows: int, columns: int, bounded: bool,
+        corners: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.size, self.bounded = size, bounded
         targets = lattice(rows, columns)
         start = (targets.atanh() if bounded else targets).flatten().tolist()
         self.localisation = Localisation(channels, *seen, hidden=HIDDEN, start=start)
-        matrix = spline_matrix(targets, pixel_centres(size)).float()
+        places = pixels_between_corners(size) if corners else pixel_centres(size)
+        matrix = spline_matrix(targets, places).float()
         self.register_buffer("matrix", matrix, persistent=False)
         self.matrix: Tensor
 

@@ -27,6 +27,15 @@ def pixel_centres(size: Size) -> Tensor:
     return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
 
 
+def pixels_between_corners(size: Size) -> Tensor:
+    """The same with -1 and 1 at the middle of the outermost pixels (`align_corners=True`)."""
+    height, width = size
+    y = torch.linspace(-1, 1, height, dtype=torch.float64)
+    x = torch.linspace(-1, 1, width, dtype=torch.float64)
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([columns, rows], dim=-1).reshape(-1, 2)
+
+
 def sample(images: Tensor, places: Tensor, size: Size) -> Tensor:
     """The images (N, C, s, s) at (N, h * w, 2) places, as (N, C, h, w)."""
     grid = places.view(-1, *size, 2)
