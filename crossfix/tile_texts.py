@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Column = Any  # pa.Array or pa.ChunkedArray, which have no types
@@ -112,6 +113,23 @@ class RowLookup:
             (int(row) for row in rows[low:high] if self._texts[int(row)] == text), default=None
         )
 
+    def find_many(self, texts: Sequence[str]) -> Int64:
+        """:meth:`find` of many texts at once, (M,): their first rows, -1 where there is none."""
+        wanted = pa.array(texts, pa.string())
+        hashes, rows = self._tables()
+        sought = hash_texts(wanted)
+        low, high = (np.searchsorted(hashes, sought, side) for side in ("left", "right"))
+        found = np.full(len(sought), -1, np.int64)
+        alone = np.flatnonzero(high - low == 1)
+        candidates = rows[low[alone]].astype(np.int64)
+        same = pc.equal(_take(self._texts.column(), candidates), wanted.take(pa.array(alone)))
+        is_same = same.to_numpy(zero_copy_only=False).astype(np.bool_)
+        found[alone[is_same]] = candidates[is_same]
+        for place in np.flatnonzero(high - low > 1):  # a text twice, or two texts of equal hash
+            row = self.find(wanted[int(place)].as_py())
+            found[place] = -1 if row is None else row
+        return found
+
     def _tables(self) -> tuple[UInt64, Int64]:
         with self._lock:
             if self._sorted is None:
@@ -120,6 +138,22 @@ class RowLookup:
                 small = np.uint32 if len(order) < 1 << 32 else np.int64
                 self._sorted = hashes[order], order.astype(small)
             return self._sorted
+
+
+def _take(column: Column, rows: Int64) -> pa.Array:
+    """Texts by row; Arrow's own `take` would join all chunks first."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+    owners = np.searchsorted(starts, rows, side="right") - 1
+    order = np.argsort(owners, kind="stable")
+    pieces = [
+        chunks[owner].take(pa.array(rows[owners == owner] - starts[owner])).cast(pa.string())
+        for owner in np.unique(owners)
+    ]
+    joined = pa.concat_arrays(pieces) if pieces else pa.array([], pa.string())
+    places = np.empty(len(rows), np.int64)
+    places[order] = np.arange(len(rows))
+    return joined.take(pa.array(places))
 
 
 def _parts(texts: Texts) -> Iterator[pa.Array]:

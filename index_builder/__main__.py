@@ -4,13 +4,15 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from crossfix.encoder import Encoder
-from crossfix.errors import CrossfixError, GalleryError, InvalidParameter
+from crossfix.errors import CrossfixError, InvalidParameter
 from crossfix.gallery import Gallery
 from crossfix.manifest import write_json_atomic
+from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_manifest import is_sharded
 from index_builder.arguments import make_parser
 from index_builder.build import BuildReport, build_gallery
@@ -110,14 +112,14 @@ def _inspect(arguments: argparse.Namespace) -> str:
 
 def _evaluate(arguments: argparse.Namespace) -> str:
     queries = read_queries(arguments.queries, arguments.images, arguments.view)
-    if is_sharded(arguments.gallery):
-        raise GalleryError(
-            f"{arguments.gallery} is a sharded gallery, which evaluate does not search",
-            hint="evaluate its shards one by one: --gallery GALLERY/shards/000",
-        )
     encoder = Encoder.load(arguments.encoder, device=arguments.device)
-    gallery = Gallery.open(arguments.gallery)
-    report = evaluate_gallery(encoder, gallery, queries, ks=arguments.k)
+    with ExitStack() as opened:
+        gallery: Gallery | ShardedGallery
+        if is_sharded(arguments.gallery):
+            gallery = opened.enter_context(ShardedGallery.open(arguments.gallery, strict=True))
+        else:
+            gallery = Gallery.open(arguments.gallery)
+        report = evaluate_gallery(encoder, gallery, queries, ks=arguments.k)
     screen = evaluate_screen(report)
     if arguments.json is None:
         return screen

@@ -173,6 +173,9 @@ def _add_update(parser: argparse.ArgumentParser) -> None:
     _add_search(parser)
     _add_running(parser)
     _add_publishing(parser)
+    parser.add_argument("--shards", type=int, default=0, metavar="N",
+                        help="cut a sharded gallery anew, into so many (default: as it is)"
+                        )  # fmt: skip
     _add_started_by_a_program(parser)
 
 

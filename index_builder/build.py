@@ -6,6 +6,7 @@ from crossfix.encoder import Encoder
 from crossfix.errors import InvalidParameter, PublishError, SourceError
 from crossfix.gallery import current_version
 from crossfix.onnx_session import CPU, CUDA, Device
+from crossfix.sharded_gallery_manifest import current_epoch, is_sharded
 from index_builder.build_request import Base, BuildReport, BuildRequest
 from index_builder.build_run import BUILD_STEPS, BuildRun, OnProgress
 from index_builder.embedding.open_task import computed_on
@@ -60,7 +61,8 @@ def build_gallery(
     Raises:
         EncoderError: the encoder cannot be used.
         SourceError: imagery cannot be read, or gives no tile.
-        InvalidParameter: an impossible size, overlap or count.
+        InvalidParameter: an impossible size, overlap or count; or a region that an update is
+            to retire, and that holds no tile.
         PublishError: locked by another build, not writable, or disk full.
     """
     request.check()
@@ -70,6 +72,7 @@ def build_gallery(
     with prepared(
         request.recipe, encoder, computed_on=computed, within=request.within
     ) as preparation:
+        preparation.require_retired(0 if base is None else base.retiring)
         if not preparation.survey.tiles:
             raise no_tile_wanted()
         if preparation.survey.tiles < request.shards:
@@ -134,7 +137,11 @@ def _check_live(request: BuildRequest, base: Base | None) -> None:
     from index_builder.sharding_epochs import require_kind
 
     require_kind(request.out, sharded=request.shards > 1)
-    if base is not None and current_version(request.out) != base.manifest.version:
+    if base is None:
+        return
+    root = request.out
+    live = current_epoch(root) if is_sharded(root) else current_version(root)
+    if live != base.manifest.version:
         raise PublishError(
             f"{request.out} was changed by another process meanwhile", hint="update it again"
         )

@@ -61,12 +61,16 @@ class Base:
     """The live version an update starts from; its unchanged tiles are taken over.
 
     Attributes:
+        manifest: of a sharded gallery what one manifest would say of the epoch.
+        directories: of the version, or of its shards' versions in their order.
         reread: compare pixels even where a source's fingerprint says that nothing has changed.
+        retiring: how many of the new recipe's retired regions, its last ones, are new.
     """
 
     manifest: GalleryManifest
-    directory: Path
+    directories: tuple[Path, ...]
     reread: bool = False
+    retiring: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class BuildReport:
         removed_versions: pruned old ones.
         changes: against the version that was updated; None for a build.
         published: False where an update found nothing to change: the old version stays live.
+        shards: 1 for a gallery of one piece.
+        kept_shards: those that an update found unchanged; their files are shared with the older
+            epoch.
     """
 
     gallery: Path
@@ -89,3 +96,5 @@ class BuildReport:
     removed_versions: list[str]
     changes: UpdateCounts | None = None
     published: bool = True
+    shards: int = 1
+    kept_shards: int = 0

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import crossfix
-from crossfix.errors import GalleryCorrupt, PublishError, SourceError
+from crossfix.errors import PublishError, SourceError
 from crossfix.gallery import version_directory
-from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, GalleryManifest, IndexInfo
-from crossfix.manifest import read_model, sha256_file
-from crossfix.sharded_gallery_manifest import EpochManifest, shard_root
+from crossfix.gallery_manifest import RECIPE_FILE, GalleryManifest, IndexInfo
+from crossfix.sharded_gallery_manifest import read_epoch
 from index_builder.assembly.assemble import Assembled, assemble_version
 from index_builder.assembly.changes import UpdateCounts, count_changes
 from index_builder.assembly.description import write_manifest, write_recipe
@@ -24,7 +23,9 @@ from index_builder.embedding.progress import EmbeddingStats, Progress
 from index_builder.embedding.tally import Tally
 from index_builder.embedding.task import EmbeddingTask
 from index_builder.indexing.build_index import build_index
-from index_builder.left_out import LEFT_OUT_FILE
+from index_builder.indexing.joining import least_exact
+from index_builder.left_out import left_out_rows
+from index_builder.pieces import find_pieces
 from index_builder.publish import Staging, Step, new_version_name, publish
 
 OnProgress = Callable[[Progress], None]
@@ -47,6 +48,7 @@ class BuildRun:
     ) -> None:
         self._request, self._preparation, self._place = request, preparation, place
         self._base, self._step = base, step
+        self._kept_shards = 0
         self._tally = Tally(preparation.survey.tiles, on_progress)
 
     def finish(self) -> BuildReport:
@@ -57,7 +59,8 @@ class BuildRun:
         self._step("assembled")
         changes = None
         if self._base is not None:
-            changes = count_changes(self._base.directory, self._place.version, reused=stats.reused)
+            old, new = self._base.directories, self._place.version
+            changes = count_changes(old, new, reused=stats.reused)
             if self._equals_base(assembled):
                 return self._report(self._base.manifest, stats, changes=changes, published=False)
         manifest = self._describe(assembled)
@@ -77,7 +80,7 @@ class BuildRun:
             readers=request.readers,
             batch_size=request.batch_size,
             skip_unreadable=request.skip_unreadable,
-            reuse_from=None if self._base is None else self._base.directory.absolute(),
+            reuse_from=self._reused_directories(),
             reread=self._base is not None and self._base.reread,
             within=request.within,
         )
@@ -87,6 +90,10 @@ class BuildRun:
         stats = self._tally.finish(encoders)
         self._require_usable(stats)
         return stats
+
+    def _reused_directories(self) -> tuple[Path, ...]:
+        directories = () if self._base is None else self._base.directories
+        return tuple(directory.absolute() for directory in directories)
 
     def _require_usable(self, stats: EmbeddingStats) -> None:
         preparation = self._preparation
@@ -149,15 +156,20 @@ class BuildRun:
         )
         return (
             before.content_hash == assembled.content_hash
+            and len(self._base.directories) == self._request.shards
             and before.sources == preparation.infos
             and said_before == said_now
-            and all(self._is_file_of_base(name) for name in (RECIPE_FILE, LEFT_OUT_FILE))
+            and self._tells_what_base_tells()
         )
 
-    def _is_file_of_base(self, name: str) -> bool:
+    def _tells_what_base_tells(self) -> bool:
+        """Of its recipe, and of the tiles that were left out."""
         assert self._base is not None
-        entry = self._base.manifest.files.get(name)
-        return entry is not None and sha256_file(self._place.version / name) == entry.sha256
+        old, new = self._base.directories, self._place.version
+        recipes = [directory / RECIPE_FILE for directory in (old[0], new)]
+        return recipes[0].read_bytes() == recipes[1].read_bytes() and left_out_rows(
+            old
+        ) == left_out_rows([new])
 
     def _describe(self, assembled: Assembled) -> GalleryManifest:
         directory, preparation = self._place.version, self._preparation
@@ -190,17 +202,21 @@ class BuildRun:
             )
         from index_builder.sharding import publish_sharded
 
+        root = request.out
         epoch = publish_sharded(
-            request.out,
+            root,
             directory,
             manifest,
             shards=request.shards,
             index=self._preparation.recipe.index,
             threads=request.threads or os.cpu_count() or 1,
             keep=request.keep,
+            old=None if self._base is None else read_epoch(root, self._base.manifest.version),
             step=self._step,
         )
-        index = _least_exact_index(request.out, epoch.manifest)
+        self._kept_shards = epoch.kept_shards
+        _, pieces = find_pieces(root, epoch.manifest.epoch)
+        index = least_exact(piece.read_manifest().index for piece in pieces)
         told = manifest.model_copy(update={"version": epoch.manifest.epoch, "index": index})
         return told, epoch.removed_epochs
 
@@ -225,23 +241,6 @@ class BuildRun:
             removed_versions=list(removed),
             changes=changes,
             published=published,
+            shards=self._request.shards,
+            kept_shards=self._kept_shards,
         )
-
-
-def _least_exact_index(root: Path, epoch: EpochManifest) -> IndexInfo:
-    """The index of that shard which finds the least: shards choose and tune their own."""
-    indexes = [
-        read_model(
-            version_directory(shard_root(root, shard), shard.version) / MANIFEST_FILE,
-            GalleryManifest,
-            GalleryCorrupt,
-        ).index
-        for shard in epoch.shards
-    ]
-    return min(indexes, key=_recall_of)
-
-
-def _recall_of(index: IndexInfo) -> tuple[float, bool]:
-    """An approximate index that was measured to find everything still comes first."""
-    recall = index.measured_recall_at_10
-    return (1.0 if recall is None else recall, index.recall_asked is None)

@@ -68,6 +68,7 @@ def update_request(arguments: argparse.Namespace) -> UpdateRequest:
         changes=changes,
         keep=arguments.keep,
         reread=reread,
+        shards=_shards_of_update(arguments.shards),
         within=within,
         **_running(arguments),
     )
@@ -85,6 +86,12 @@ def _changes(arguments: argparse.Namespace, within: Confinement) -> Changes:
         everywhere=arguments.everywhere,
         index=_index(arguments),
     )
+
+
+def _shards_of_update(count: int) -> int:
+    if count < 0:
+        raise InvalidParameter(f"--shards {count} is not a number of shards", hint="give 2 or more")
+    return count
 
 
 def _within(arguments: argparse.Namespace) -> Confinement:

@@ -15,6 +15,8 @@ from crossfix.manifest import read_model
 from crossfix.sharded_gallery_manifest import current_epoch, is_sharded, read_epoch, shard_root
 from crossfix.tile_table import SCHEMA, TileTable
 from index_builder.assembly.bounds import find_bounds
+from index_builder.assembly.content import ContentHash
+from index_builder.indexing.joining import least_exact
 from index_builder.publish import list_versions, rollback
 from index_builder.verify import VerifyReport, verify_gallery
 
@@ -85,14 +87,12 @@ def join_manifests(name: str, manifests: list[GalleryManifest]) -> GalleryManife
     if len(manifests) == 1:
         return first
     boxes = [one.bounds for one in manifests]
-    recalls = [one.index.measured_recall_at_10 for one in manifests]
-    lowest = None if None in recalls else min(recall for recall in recalls if recall is not None)
     return first.model_copy(
         update={
             "version": name,
             "tile_count": sum(one.tile_count for one in manifests),
             "tile_sizes_m": sorted({size for one in manifests for size in one.tile_sizes_m}),
-            "index": first.index.model_copy(update={"measured_recall_at_10": lowest}),
+            "index": least_exact(one.index for one in manifests),
             "bounds": _join_boxes(boxes),
             "files": {
                 f"{number:03d}/{file}": entry
@@ -136,13 +136,15 @@ def verify_pieces(root: Path, version: str | None, encoder: Encoder | None) -> V
         GalleryError: as `verify_gallery`, of the first piece that is not sound.
     """
     name, pieces = find_pieces(root, version)
+    whole = ContentHash()
     reports = [
-        verify_gallery(piece.root, version=piece.version, encoder=encoder) for piece in pieces
+        verify_gallery(piece.root, version=piece.version, encoder=encoder, whole=whole)
+        for piece in pieces
     ]
     if is_sharded(root):
         from index_builder.sharding_verify import check_epoch
 
-        check_epoch(root, name)
+        check_epoch(root, name, content_hash=whole.hexdigest())
     cosines = [one.sample_cosine for one in reports if one.sample_cosine is not None]
     return replace(
         reports[0],

@@ -9,28 +9,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow.parquet as pq
-
 from crossfix.gallery import version_directory
 from crossfix.gallery_journal import conclude
-from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, TILES_FILE, GalleryManifest
-from crossfix.manifest import FileEntry, fsync_directory, sha256_file, write_json_atomic
+from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest
+from crossfix.manifest import fsync_directory, sha256_file
 from crossfix.sharded_gallery_epochs import make_epoch_live
-from crossfix.sharded_gallery_manifest import SHARDS_DIRECTORY, EpochManifest, ShardEntry
-from index_builder.assembly.bounds import find_bounds
-from index_builder.assembly.content import hash_content
-from index_builder.indexing.build_index import build_index
-from index_builder.publish import BUILDING_PREFIX, Step, ignore_step, new_version_name, publish
+from crossfix.sharded_gallery_manifest import (
+    SHARDS_DIRECTORY,
+    EpochManifest,
+    ShardEntry,
+    shard_root,
+)
+from index_builder.publish import BUILDING_PREFIX, Step, ignore_step, publish
 from index_builder.recipe import IndexRequest
 from index_builder.sharding_epochs import prune_epochs, require_kind, write_epoch
-from index_builder.sharding_split import ShardCut, plan_cuts, read_codes, write_cut
+from index_builder.sharding_shard import ShardMaker
+from index_builder.sharding_split import ShardCut, keep_cuts, plan_cuts, read_codes
 
 # The instants a sharded publication passes after its shards' own, which are told as
 # "<number>/<step of publish.STEPS>"; until `epoch_live` the old epoch is what readers get.
 SHARDED_STEPS = ("shards_published", "epoch_written", "epoch_live", "epochs_pruned")
-
-_BOX = ("west", "south", "east", "north")
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,12 @@ class PublishedEpoch:
 
     Attributes:
         removed_epochs: pruned old ones.
+        kept_shards: how many shards have the same tiles as before, and share their files.
     """
 
     manifest: EpochManifest
     removed_epochs: list[str]
+    kept_shards: int = 0
 
 
 def publish_sharded(
@@ -54,6 +54,7 @@ def publish_sharded(
     index: IndexRequest,
     threads: int,
     keep: int = 3,
+    old: EpochManifest | None = None,
     step: Step = ignore_step,
 ) -> PublishedEpoch:
     """Cuts an assembled version into shards, publishes each, and switches epochs at the end.
@@ -66,6 +67,8 @@ def publish_sharded(
             used.
         whole: what its manifest would say were it published in one piece.
         keep: epochs that stay, the live one included.
+        old: an epoch that is there, and whole. Its cuts are kept while they are good enough (see
+            `keep_cuts`), and shards whose tiles have not changed are taken over.
         step: told each shard's steps and `SHARDED_STEPS` as they are passed.
 
     Raises:
@@ -75,20 +78,12 @@ def publish_sharded(
         OSError: the file system refused; the old epoch is still live.
     """
     require_kind(root, sharded=True)
-    cuts = plan_cuts(read_codes(assembled), shards)
-    entries = []
-    for cut in cuts:
-        directory = f"{SHARDS_DIRECTORY}/{cut.number:03d}"
-        with _building(root / directory) as built:
-            manifest = _write_shard(assembled, built, whole, cut, root / directory, index, threads)
-            publish(
-                root / directory,
-                built,
-                manifest.version,
-                keep=sys.maxsize,  # older epochs name older versions
-                step=_of_shard(step, cut.number),
-            )
-        entries.append(_entry(root, directory, manifest, cut))
+    maker = ShardMaker(assembled, whole, index, threads)
+    entries, kept = [], 0
+    for cut in _choose_cuts(assembled, shards, old):
+        entry, is_kept = _publish_shard(root, maker, cut, _find_old(root, cut, old), step)
+        entries.append(entry)
+        kept += is_kept
     fsync_directory(root / SHARDS_DIRECTORY)
     step("shards_published")
     epoch = _epoch_manifest(whole, entries)
@@ -99,7 +94,41 @@ def publish_sharded(
     conclude(root)
     removed = prune_epochs(root, keep=keep)
     step("epochs_pruned")
-    return PublishedEpoch(epoch, removed)
+    return PublishedEpoch(epoch, removed, kept)
+
+
+def _publish_shard(
+    root: Path, maker: ShardMaker, cut: ShardCut, old: Path | None, step: Step
+) -> tuple[ShardEntry, bool]:
+    """A new version of one shard; and whether its tiles are those of the older version."""
+    directory = f"{SHARDS_DIRECTORY}/{cut.number:03d}"
+    with _building(root / directory) as built:
+        taken = None if old is None else maker.take_over(old, cut, built, root / directory)
+        manifest = taken or maker.write(cut, built, root / directory)
+        publish(
+            root / directory,
+            built,
+            manifest.version,
+            keep=sys.maxsize,  # older epochs name older versions
+            step=_of_shard(step, cut.number),
+        )
+    return _entry(root, directory, manifest, cut), taken is not None
+
+
+def _choose_cuts(assembled: Path, shards: int, old: EpochManifest | None) -> list[ShardCut]:
+    codes = read_codes(assembled)
+    kept = None
+    if old is not None and len(old.shards) == shards:
+        kept = keep_cuts(codes, [shard.morton_low for shard in old.shards])
+    return kept or plan_cuts(codes, shards)
+
+
+def _find_old(root: Path, cut: ShardCut, old: EpochManifest | None) -> Path | None:
+    """Where the older epoch has the shard in charge of the same places."""
+    for shard in () if old is None else old.shards:
+        if (shard.morton_low, shard.morton_high) == (cut.morton_low, cut.morton_high):
+            return version_directory(shard_root(root, shard), shard.version)
+    return None
 
 
 def _of_shard(step: Step, number: int) -> Step:
@@ -118,36 +147,6 @@ def _building(shard_root: Path) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _write_shard(
-    assembled: Path,
-    built: Path,
-    whole: GalleryManifest,
-    cut: ShardCut,
-    shard_root: Path,
-    index: IndexRequest,
-    threads: int,
-) -> GalleryManifest:
-    write_cut(assembled, cut, built, dim=whole.embedding_dim)
-    if (assembled / RECIPE_FILE).is_file():
-        shutil.copyfile(assembled / RECIPE_FILE, built / RECIPE_FILE)
-    info = build_index(built, cut.tile_count, whole.embedding_dim, index, threads=threads)
-    boxes = pq.read_table(built / TILES_FILE, columns=[*_BOX, "size_m"])
-    content_hash = hash_content(built)
-    manifest = whole.model_copy(
-        update={
-            "version": new_version_name(shard_root, content_hash),
-            "tile_count": cut.tile_count,
-            "index": info,
-            "bounds": find_bounds(*(boxes.column(name).to_numpy() for name in _BOX)),
-            "tile_sizes_m": np.unique(boxes.column("size_m").to_numpy().round(3)).tolist(),
-            "files": {path.name: FileEntry.of(path) for path in sorted(built.iterdir())},
-            "content_hash": content_hash,
-        }
-    )
-    write_json_atomic(built / MANIFEST_FILE, manifest.model_dump(mode="json"))
-    return manifest
 
 
 def _entry(root: Path, directory: str, manifest: GalleryManifest, cut: ShardCut) -> ShardEntry:

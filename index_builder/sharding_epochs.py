@@ -4,11 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from crossfix.errors import PublishError
-from crossfix.gallery import current_version
+from crossfix.errors import GalleryCorrupt, PublishError
+from crossfix.gallery import current_version, version_directory
 from crossfix.gallery_journal import PRUNED_PREFIX, announce, settle
-from crossfix.gallery_manifest import CURRENT_FILE, VERSIONS_DIRECTORY
-from crossfix.manifest import fsync_directory, write_json_atomic
+from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
+from crossfix.manifest import fsync_directory, sha256_file, write_json_atomic
 from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_epochs import find_epoch, list_epochs, make_epoch_live
 from crossfix.sharded_gallery_manifest import (
@@ -41,6 +41,23 @@ def require_kind(root: Path, *, sharded: bool) -> None:
             f"{root} holds a sharded gallery, which cannot become one of one piece",
             hint="choose another --out, or build with --shards",
         )
+
+
+def require_own_manifests(root: Path, epoch: EpochManifest) -> None:
+    """Makes sure that every shard's manifest, which names the rest, is the one the epoch names.
+
+    Raises:
+        GalleryCorrupt: one is another's.
+        OSError: one cannot be read.
+    """
+    for shard in epoch.shards:
+        directory = version_directory(shard_root(root, shard), shard.version)
+        if sha256_file(directory / MANIFEST_FILE) != shard.manifest_sha256:
+            raise GalleryCorrupt(
+                f"{directory} is not the shard that epoch {epoch.epoch} names: its manifest has "
+                "another checksum",
+                hint="bring back the epoch's own, roll back, or build again",
+            )
 
 
 def write_epoch(root: Path, manifest: EpochManifest) -> Path:

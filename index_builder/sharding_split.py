@@ -1,6 +1,6 @@
 """Cutting an assembled version into contiguous pieces of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from crossfix.errors import InvalidParameter
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.geodesy import morton_code
 from crossfix.sharded_gallery_manifest import MORTON_END
+from index_builder.assembly.content import ContentHash
 from index_builder.assembly.writing import PICTURE_GROUP_ROWS, TILE_GROUP_ROWS
 from index_builder.left_out import LEFT_OUT_FILE
 
+MOST_OF_A_SHARE = 1.5
 _COPY_BYTES = 1 << 24
 
 
@@ -29,6 +31,11 @@ class ShardCut:
     stop: int
     morton_low: int
     morton_high: int
+
+    @classmethod
+    def all_of(cls, tile_count: int) -> "ShardCut":
+        """Everything, in one piece."""
+        return cls(0, 0, tile_count, 0, MORTON_END)
 
     @property
     def tile_count(self) -> int:
@@ -65,11 +72,33 @@ def plan_cuts(codes: NDArray[np.uint64], shards: int) -> list[ShardCut]:
             hint="ask for fewer shards",
         )
     starts = [0, *_choose_starts(places, len(codes), shards)]
-    edges = [*starts, len(codes)]
     limits = [0, *(int(codes[start]) for start in starts[1:]), MORTON_END]
+    return _cuts(starts, limits, len(codes))
+
+
+def keep_cuts(codes: NDArray[np.uint64], lows: Sequence[int]) -> list[ShardCut] | None:
+    """Cuts rows where older ones were cut, so that shards stay as they are where nothing changes.
+
+    Args:
+        codes: (N,) ascending.
+        lows: the first Morton code of each shard.
+
+    Returns:
+        None where a shard would have no tile, or `MOST_OF_A_SHARE` times its equal share.
+    """
+    starts = np.searchsorted(codes, np.array(lows, np.uint64)).tolist()
+    cuts = _cuts(starts, [*lows, MORTON_END], len(codes))
+    counts = [cut.tile_count for cut in cuts]
+    if min(counts) == 0 or max(counts) * len(cuts) > MOST_OF_A_SHARE * len(codes):
+        return None
+    return cuts
+
+
+def _cuts(starts: Sequence[int], limits: Sequence[int], count: int) -> list[ShardCut]:
+    edges = [*starts, count]
     return [
         ShardCut(number, edges[number], edges[number + 1], limits[number], limits[number + 1])
-        for number in range(shards)
+        for number in range(len(starts))
     ]
 
 
@@ -98,28 +127,49 @@ def write_cut(assembled: Path, cut: ShardCut, target: Path, *, dim: int) -> None
         compression="none",  # as the assembly writes them
         use_dictionary=False,
     )
-    if (assembled / LEFT_OUT_FILE).is_file():
-        _copy_left_out(assembled / LEFT_OUT_FILE, target / LEFT_OUT_FILE, cut)
+    write_left_out(assembled, cut, target)
 
 
-def _copy_left_out(source: Path, target: Path, cut: ShardCut) -> None:
-    """Those of the places the shard is in charge of; they are in no order."""
-    rows = pq.read_table(source)
+def hash_cut(directory: Path, cut: ShardCut, dim: int) -> str:
+    """The content hash of a version made of the cut's rows only."""
+    content = ContentHash()
+    with pq.ParquetFile(directory / TILES_FILE) as file:
+        for rows in _pieces(file, cut):
+            content.add_rows(rows)
+    for block in _vector_blocks(directory / VECTORS_FILE, cut, row_bytes=2 * dim):
+        content.add_vectors(block)
+    return content.hexdigest()
+
+
+def write_left_out(assembled: Path, cut: ShardCut, target: Path) -> None:
+    """Copies the list of left-out tiles: those of the places the shard is in charge of.
+
+    They are in no order.
+    """
+    if not (assembled / LEFT_OUT_FILE).is_file():
+        return
+    rows = pq.read_table(assembled / LEFT_OUT_FILE)
     codes = morton_code(rows.column("lon").to_numpy(), rows.column("lat").to_numpy())
     last = np.uint64(cut.morton_high - 1)
     inside = (codes >= np.uint64(cut.morton_low)) & (codes <= last)
-    pq.write_table(rows.filter(pa.array(inside)), target)
+    pq.write_table(rows.filter(pa.array(inside)), target / LEFT_OUT_FILE)
 
 
 def _copy_vectors(source: Path, target: Path, cut: ShardCut, *, row_bytes: int) -> None:
-    with source.open("rb") as reader, target.open("wb") as writer:
+    with target.open("wb") as writer:
+        for block in _vector_blocks(source, cut, row_bytes=row_bytes):
+            writer.write(block)
+
+
+def _vector_blocks(source: Path, cut: ShardCut, *, row_bytes: int) -> Iterator[bytes]:
+    with source.open("rb") as reader:
         reader.seek(cut.start * row_bytes)
         left = cut.tile_count * row_bytes
         while left:
             block = reader.read(min(left, _COPY_BYTES))
             if not block:
                 raise EOFError(f"{source} ends before row {cut.stop}")
-            writer.write(block)
+            yield block
             left -= len(block)
 
 

@@ -9,10 +9,13 @@ from index_builder.assembly.content import hash_content
 from index_builder.sharding_split import read_codes
 
 
-def check_epoch(root: Path, epoch: str | None = None) -> None:
+def check_epoch(root: Path, epoch: str | None = None, *, content_hash: str = "") -> None:
     """Every shard is there, is the one the epoch names, and keeps to its Morton range.
 
     All shards together have the content the epoch names, however they are cut.
+
+    Args:
+        content_hash: of all shards in their order; read from their files where it is not given.
 
     Raises:
         GalleryNotFound: nothing sharded there, or no such epoch.
@@ -22,12 +25,12 @@ def check_epoch(root: Path, epoch: str | None = None) -> None:
     with ShardedGallery.open(root, epoch=epoch, verify=False, strict=True) as gallery:
         for number, shard in enumerate(gallery.manifest.shards):
             _check_range(shard_root(root, shard), gallery.shards[number].directory, shard)
-        _check_content(root, gallery)
+        directories = (gallery.shards[n].directory for n in range(len(gallery.manifest.shards)))
+        _check_content(root, gallery, content_hash or hash_content(*directories))
 
 
-def _check_content(root: Path, gallery: ShardedGallery) -> None:
-    shards = (gallery.shards[number].directory for number in range(len(gallery.manifest.shards)))
-    if hash_content(*shards) != gallery.manifest.content_hash:
+def _check_content(root: Path, gallery: ShardedGallery, found: str) -> None:
+    if found != gallery.manifest.content_hash:
         raise GalleryCorrupt(
             f"the shards of {root} together do not have the content hash of epoch "
             f"{gallery.manifest.epoch}",

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from crossfix.errors import GalleryCorrupt, GalleryError, InvalidParameter
-from crossfix.gallery import current_version, version_directory
-from crossfix.gallery_manifest import MANIFEST_FILE, RECIPE_FILE, GalleryManifest
+from crossfix.gallery_manifest import RECIPE_FILE
 from crossfix.manifest import read_model, verify_files
-from crossfix.sharded_gallery_manifest import is_sharded
+from crossfix.sharded_gallery_manifest import is_sharded, read_epoch
 from index_builder.build import Base, BuildReport, BuildRequest, build_gallery
 from index_builder.embedding import Progress
+from index_builder.pieces import find_pieces, join_manifests
 from index_builder.publish import Step, ignore_step
 from index_builder.recipe import GalleryRecipe, IndexRequest, settle_sources
+from index_builder.sharding_epochs import require_own_manifests
 from index_builder.sources.confinement import ANYWHERE, Confinement
 from index_builder.sources.spec import SourceSpec
 
@@ -48,6 +49,7 @@ class UpdateRequest:
     Attributes:
         gallery: its root directory.
         reread: compare the pixels even of sources whose files have not changed.
+        shards: how many a sharded gallery shall have; 0 is as many as it has.
     """
 
     encoder_dir: Path
@@ -63,6 +65,7 @@ class UpdateRequest:
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     workers: int = 0
+    shards: int = 0
     within: Confinement = ANYWHERE
 
 
@@ -80,20 +83,19 @@ def update_gallery(
 
     Raises:
         GalleryNotFound: no gallery there.
-        GalleryError: it has no recipe (format 1), is sharded, or is damaged.
-        InvalidParameter: a source to be removed is not in it, or none would be left.
+        GalleryError: it has no recipe (format 1), or is damaged.
+        InvalidParameter: a source to be removed is not in it, or none would be left; a region to
+            be retired holds no tile.
         CrossfixError: as `build_gallery`.
     """
     base = _open_base(request)
-    recipe = change_recipe(_read_recipe(base.directory), request.changes)
+    recipe = change_recipe(_read_recipe(base.directories[0]), request.changes)
     shared = {field.name for field in fields(BuildRequest)} & {
         field.name for field in fields(UpdateRequest)
     }
-    build = BuildRequest(
-        recipe=recipe,
-        out=request.gallery,
-        **{name: getattr(request, name) for name in shared},
-    )
+    same = {name: getattr(request, name) for name in shared}
+    same["shards"] = request.shards or len(base.directories)
+    build = BuildRequest(recipe=recipe, out=request.gallery, **same)
     return build_gallery(build, on_progress=on_progress, step=step, base=base)
 
 
@@ -128,15 +130,18 @@ def change_recipe(recipe: GalleryRecipe, changes: Changes) -> GalleryRecipe:
 
 
 def _open_base(request: UpdateRequest) -> Base:
-    if is_sharded(request.gallery):
-        raise GalleryError(
-            f"{request.gallery} is a sharded gallery, which cannot be updated in place",
-            hint="build it again with its recipe",
-        )
-    directory = version_directory(request.gallery, current_version(request.gallery))
-    manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
-    verify_files(directory, manifest.files, GalleryCorrupt)  # what is damaged must not be copied
-    return Base(manifest, directory, reread=request.reread)
+    root = request.gallery
+    name, pieces = find_pieces(root)
+    manifests = [piece.read_manifest() for piece in pieces]
+    whole = join_manifests(name, manifests)
+    if is_sharded(root):
+        epoch = read_epoch(root, name)
+        require_own_manifests(root, epoch)
+        whole = whole.model_copy(update={"content_hash": epoch.content_hash})
+    for piece, manifest in zip(pieces, manifests, strict=True):
+        verify_files(piece.directory, manifest.files, GalleryCorrupt)  # damage must not be copied
+    directories = tuple(piece.directory for piece in pieces)
+    return Base(whole, directories, reread=request.reread, retiring=len(request.changes.retire))
 
 
 def _read_recipe(directory: Path) -> GalleryRecipe:

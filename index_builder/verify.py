@@ -12,7 +12,7 @@ from crossfix.gallery import Gallery
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE
 from crossfix.geodesy import morton_code
 from crossfix.tile_table import TileTable
-from index_builder.assembly.content import hash_content
+from index_builder.assembly.content import ContentHash, hash_content
 from index_builder.verify_sample import broken, check_sample
 
 MAX_NORM_ERROR = 1e-2
@@ -45,9 +45,16 @@ class VerifyReport:
 
 
 def verify_gallery(
-    root: Path, *, version: str | None = None, encoder: Encoder | None = None
+    root: Path,
+    *,
+    version: str | None = None,
+    encoder: Encoder | None = None,
+    whole: ContentHash | None = None,
 ) -> VerifyReport:
     """Checks every promise of a gallery version.
+
+    Args:
+        whole: takes in the tiles and vectors of a shard; see `hash_content`.
 
     Raises:
         GalleryNotFound: nothing there.
@@ -60,7 +67,7 @@ def verify_gallery(
     _check_places(gallery)
     _check_index(gallery)
     sample = None if encoder is None else check_sample(gallery, encoder)
-    _check_content(gallery)  # last: what is wrong is said by the others more exactly
+    _check_content(gallery, whole)  # last: what is wrong is said by the others more exactly
     return VerifyReport(
         version=gallery.manifest.version,
         tiles=len(gallery),
@@ -133,8 +140,8 @@ def _check_places(gallery: Gallery) -> None:
         raise broken(gallery, "a tile has no size")
 
 
-def _check_content(gallery: Gallery) -> None:
+def _check_content(gallery: Gallery, whole: ContentHash | None) -> None:
     if gallery.manifest.format_version < _HASHED_SINCE:
         return  # its hash is of other columns
-    if hash_content(gallery.directory) != gallery.manifest.content_hash:
+    if hash_content(gallery.directory, whole=whole) != gallery.manifest.content_hash:
         raise broken(gallery, "its tiles and vectors do not have the content hash of its manifest")

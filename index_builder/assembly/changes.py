@@ -1,5 +1,6 @@
 """What an update changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +28,14 @@ class UpdateCounts:
     retired: int
 
 
-def count_changes(old: Path, new: Path, *, reused: int) -> UpdateCounts:
+def count_changes(old: Sequence[Path], new: Path, *, reused: int) -> UpdateCounts:
     """Compares the tile tables of two versions.
 
     Args:
+        old: directories; those of shards count together.
         reused: how many tiles of the new one were taken over.
     """
-    before, after = _read_ids(old), _read_ids(new)
+    before, after = _read_ids(old), _read_ids([new])
     shared = pc.sum(pc.is_in(after, value_set=before)).as_py() or 0
     return UpdateCounts(
         embedded=len(after) - reused,
@@ -43,6 +45,7 @@ def count_changes(old: Path, new: Path, *, reused: int) -> UpdateCounts:
     )
 
 
-def _read_ids(directory: Path) -> pa.Array:
-    ids = pq.read_table(directory / TILES_FILE, columns=["tile_id"]).column("tile_id")
-    return ids.combine_chunks()
+def _read_ids(directories: Sequence[Path]) -> pa.ChunkedArray:
+    return pa.concat_tables(
+        pq.read_table(directory / TILES_FILE, columns=["tile_id"]) for directory in directories
+    ).column("tile_id")

@@ -44,14 +44,21 @@ class ContentHash:
         return whole.hexdigest()
 
 
-def hash_content(*directories: Path) -> str:
-    """The content hash of a version's files, or of one that lies cut into several, in order."""
+def hash_content(*directories: Path, whole: ContentHash | None = None) -> str:
+    """The content hash of a version's files, or of one that lies cut into several, in order.
+
+    Args:
+        whole: takes in the same; of a gallery in shards, which are read one after the other.
+    """
     content = ContentHash()
+    takers = [content] if whole is None else [content, whole]
     for directory in directories:
         with pq.ParquetFile(directory / TILES_FILE) as file:
             for batch in file.iter_batches():
-                content.add_rows(batch)
+                for one in takers:
+                    one.add_rows(batch)
         with (directory / VECTORS_FILE).open("rb") as handle:
             while block := handle.read(_READ_BYTES):
-                content.add_vectors(block)
+                for one in takers:
+                    one.add_vectors(block)
     return content.hexdigest()

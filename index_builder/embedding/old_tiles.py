@@ -1,7 +1,5 @@
 """Tiles of an older version, taken over where nothing about them has changed."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +15,30 @@ from crossfix.encoder import Encoder
 from crossfix.errors import GalleryCorrupt
 from crossfix.gallery_manifest import (
     MANIFEST_FILE,
-    PICTURES_FILE,
     TILES_FILE,
-    VECTORS_FILE,
     GalleryManifest,
     SourceInfo,
 )
 from crossfix.manifest import read_model
 from crossfix.tile_texts import RowLookup, Texts
+from index_builder.embedding.old_rows import OldRows
 from index_builder.left_out import LEFT_OUT_FILE
 from index_builder.sources.source import TilePlan
 
 _PLACE = ("lon", "lat", "west", "south", "east", "north", "size_m")
-_HELD_GROUPS = 32  # of pictures, about 2 MB each
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an older version knows of a planned tile.
+
+    Attributes:
+        tile: of the same id at exactly the same place and of the same size.
+        was_empty: it was left out, at this place, for want of data.
+    """
+
+    tile: "OldTile | None" = None
+    was_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,34 +51,37 @@ class OldTile:
 
 
 class OldTiles:
-    """An older version's tiles by id. Thread-safe.
+    """An older version's tiles by id, those of all its shards together. Thread-safe.
+
+    Args:
+        directories: of the version, or of its shards' versions in their order.
 
     Attributes:
         unchanged: names of the sources whose files are what they were, read by the same code:
             their tiles need not be read to know that.
     """
 
-    def __init__(self, directory: Path, manifest: GalleryManifest, unchanged: set[str]) -> None:
+    def __init__(
+        self, directories: Sequence[Path], embedding_dim: int, unchanged: set[str]
+    ) -> None:
         self.unchanged = unchanged
-        rows = pq.read_table(
-            directory / TILES_FILE, columns=["tile_id", *_PLACE, "resolution_m", "pixels_hash"]
+        columns = ["tile_id", *_PLACE, "resolution_m", "pixels_hash"]
+        rows = pa.concat_tables(
+            pq.read_table(directory / TILES_FILE, columns=columns) for directory in directories
         )
         self._tiles = _PlacesById(rows, _PLACE)
         self._resolutions = rows.column("resolution_m").to_numpy()
         self._hashes = Texts.of(rows.column("pixels_hash"))
-        self._empty = _read_empty(directory)
-        self._vectors = np.memmap(
-            directory / VECTORS_FILE, "<f2", "r", shape=(len(rows), manifest.embedding_dim)
-        )
-        self._pictures = pq.ParquetFile(directory / PICTURES_FILE, memory_map=True)
-        self._group_rows = self._pictures.metadata.row_group(0).num_rows
-        self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._empty = _read_empty(directories)
+        self._pieces = [OldRows(directory, embedding_dim) for directory in directories]
+        self._starts = np.cumsum([0, *(len(piece) for piece in self._pieces)])
+        if self._starts[-1] != len(rows):
+            raise ValueError(f"{self._starts[-1]} vectors of {len(rows)} tiles")
 
     @classmethod
     def open(
         cls,
-        directory: Path,
+        directories: Sequence[Path],
         encoder: Encoder,
         sources: Sequence[SourceInfo],
         *,
@@ -89,7 +101,8 @@ class OldTiles:
         Raises:
             GalleryCorrupt: the version cannot be read.
         """
-        manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
+        # Shards of one epoch differ in nothing that is compared here.
+        manifest = read_model(directories[0] / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
         before_and_now = [
             (manifest.embedding_space_id, encoder.embedding_space_id),
             (manifest.builder_revision, crossfix.__version__),
@@ -104,43 +117,38 @@ class OldTiles:
             if not reread and before.get(source.name) == source.fingerprint != ""
         }
         try:
-            return cls(directory, manifest, unchanged)
+            return cls(directories, manifest.embedding_dim, unchanged)
         except (OSError, pa.ArrowException, ValueError) as problem:
             raise GalleryCorrupt(
-                f"gallery version {directory} cannot be read: {problem}",
+                f"gallery version {directories[0]} cannot be read: {problem}",
                 hint="check it with `verify`, or build the gallery again",
             ) from problem
 
-    def find(self, plan: TilePlan) -> OldTile | None:
-        """The tile of the same id at exactly the same place and of the same size."""
-        row = self._tiles.find(plan.tile_id, _place_of(plan))
-        if row is None:
-            return None
+    def look_up(self, plans: Sequence[TilePlan]) -> list[Known]:
+        """What is known of each of some tiles; many at once cost far less than one by one."""
+        ids = [plan.tile_id for plan in plans]
+        rows = self._tiles.find_many(ids, [_place_of(plan) for plan in plans])
+        empty = np.full(len(ids), -1)
+        if self._empty is not None:
+            places = [(plan.lon, plan.lat, plan.size_m) for plan in plans]
+            empty = self._empty.find_many(ids, places)
+        return [
+            Known(self._tile(row) if row >= 0 else None, was_empty=out >= 0)
+            for row, out in zip(rows.tolist(), empty.tolist(), strict=True)
+        ]
+
+    def _tile(self, row: int) -> OldTile:
         return OldTile(row, self._hashes[row], float(self._resolutions[row]))
 
     def take(self, found: OldTile) -> tuple[NDArray[np.float16], bytes]:
         """A found tile's embedding, (D,), and its picture."""
-        return np.array(self._vectors[found.row]), self._picture(found.row)
-
-    def was_empty(self, plan: TilePlan) -> bool:
-        """Whether a tile of this id was left out, at this place, for want of data."""
-        place = (plan.lon, plan.lat, plan.size_m)
-        return self._empty is not None and self._empty.find(plan.tile_id, place) is not None
-
-    def _picture(self, row: int) -> bytes:
-        group, within = divmod(row, self._group_rows)
-        with self._lock:  # a Parquet reader is not safe to share between threads
-            held = self._groups.pop(group, None)
-            if held is None:
-                held = self._pictures.read_row_group(group, columns=["jpeg"]).column("jpeg")
-            self._groups[group] = held
-            while len(self._groups) > _HELD_GROUPS:
-                self._groups.popitem(last=False)
-        return bytes(held[within].as_py())
+        piece = int(np.searchsorted(self._starts, found.row, side="right")) - 1
+        return self._pieces[piece].read(found.row - int(self._starts[piece]))
 
     def close(self) -> None:
         """Closes the pictures."""
-        self._pictures.close()
+        for piece in self._pieces:
+            piece.close()
 
 
 class _PlacesById:
@@ -154,13 +162,16 @@ class _PlacesById:
         self._lookup = RowLookup(Texts.of(rows.column("tile_id")))
         self._columns = [rows.column(name).to_numpy() for name in names]
 
-    def find(self, tile_id: str, place: Sequence[float]) -> int | None:
-        """The row of this id, if it is at exactly this place."""
-        row = self._lookup.find(tile_id)
-        if row is None:
-            return None
-        there = all(column[row] == x for column, x in zip(self._columns, place, strict=True))
-        return row if there else None
+    def find_many(
+        self, tile_ids: Sequence[str], places: Sequence[tuple[float, ...]]
+    ) -> NDArray[np.int64]:
+        """The rows of these ids, (M,); -1 for one that is not there, or not at this place."""
+        rows = self._lookup.find_many(tile_ids)
+        there = rows >= 0
+        values = np.array(places, np.float64).reshape(len(rows), len(self._columns))
+        for column, wanted in zip(self._columns, values.T, strict=True):
+            there[there] = column[rows[there]] == wanted[there]
+        return np.where(there, rows, -1)
 
 
 def _place_of(plan: TilePlan) -> tuple[float, ...]:
@@ -168,13 +179,12 @@ def _place_of(plan: TilePlan) -> tuple[float, ...]:
     return (plan.lon, plan.lat, box.west, box.south, box.east, box.north, plan.size_m)
 
 
-def _read_empty(directory: Path) -> _PlacesById | None:
-    if not (directory / LEFT_OUT_FILE).is_file():
-        return None
+def _read_empty(directories: Sequence[Path]) -> _PlacesById | None:
+    paths = [directory / LEFT_OUT_FILE for directory in directories]
     names = ("lon", "lat", "size_m")
-    rows = pq.read_table(
-        directory / LEFT_OUT_FILE,
-        columns=["tile_id", *names],
-        filters=pc.field("why") == "",
-    )
-    return _PlacesById(rows, names)
+    tables = [
+        pq.read_table(path, columns=["tile_id", *names], filters=pc.field("why") == "")
+        for path in paths
+        if path.is_file()
+    ]
+    return _PlacesById(pa.concat_tables(tables), names) if tables else None

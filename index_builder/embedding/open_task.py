@@ -75,7 +75,7 @@ class OpenTask:
             raise
 
     def _open_old(self) -> OldTiles | None:
-        if self.task.reuse_from is None:
+        if not self.task.reuse_from:
             return None
         return OldTiles.open(
             self.task.reuse_from,

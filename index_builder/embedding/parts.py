@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,17 +41,21 @@ class PartSurvey:
     digest: str
 
 
-def iterate_parts(sources: Sequence[TileSource], recipe: GalleryRecipe) -> Iterator[Part]:
+def iterate_parts(
+    sources: Sequence[TileSource], recipe: GalleryRecipe, retired: Counter[int] | None = None
+) -> Iterator[Part]:
     """Every part of a build, made as it is read; the same at every call.
 
     Args:
         sources: opened, one for each of the recipe's.
+        retired: where to count the tiles that each of the recipe's retired regions takes away;
+            a tile in several counts for the first.
 
     Raises:
         SourceError: a source cannot be planned.
         InvalidParameter: an impossible size, overlap or area.
     """
-    is_wanted = _read_filter(recipe)
+    is_wanted = _read_filter(recipe, Counter() if retired is None else retired)
     area = recipe.read_area()
     number = 0
     for index, source in enumerate(sources):
@@ -92,13 +97,17 @@ def _spell(plan: TilePlan) -> bytes:
     return json.dumps([*texts, *numbers, plan.size_m, plan.resolution_m, plan.place]).encode()
 
 
-def _read_filter(recipe: GalleryRecipe) -> Callable[[TilePlan], bool]:
+def _read_filter(recipe: GalleryRecipe, taken: Counter[int]) -> Callable[[TilePlan], bool]:
     area, retired = recipe.read_area(), recipe.read_retired()
 
     def is_wanted(plan: TilePlan) -> bool:
         if area is not None and not area.touches(plan.bounds):
             return False
-        return not any(one.contains(plan.lon, plan.lat) for one in retired)
+        holders = (n for n, one in enumerate(retired) if one.contains(plan.lon, plan.lat))
+        region = next(holders, None)
+        if region is not None:
+            taken[region] += 1
+        return region is None
 
     return is_wanted
 

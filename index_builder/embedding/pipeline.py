@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crossfix.errors import CrossfixError, DeviceUnavailable
 from index_builder.embedding.channel import Aborted, Channel
 from index_builder.embedding.draft import PartDraft
+from index_builder.embedding.old_tiles import Known
 from index_builder.embedding.open_task import VIEW, OpenTask
 from index_builder.embedding.part_file import LeftOut, PartResult, read_result, write_part
 from index_builder.embedding.parts import Part
@@ -36,6 +37,7 @@ class _Waiting(NamedTuple):
 class _Group(NamedTuple):
     draft: PartDraft
     places: list[int]
+    known: list[Known]  # of all tiles of the part
 
 
 class Pipeline:
@@ -117,9 +119,14 @@ class Pipeline:
                 continue
             draft = PartDraft(part, self._opened.encoder.embedding_dim)
             self._drafts[part.number] = draft
+            known = self._look_up(part)
             places = range(len(part.plans))
             for _, group in groupby(places, key=lambda place: part.plans[place].group):
-                yield _Group(draft, list(group))
+                yield _Group(draft, list(group), known)
+
+    def _look_up(self, part: Part) -> list[Known]:
+        old = self._opened.old
+        return [Known()] * len(part.plans) if old is None else old.look_up(part.plans)
 
     def _read(self) -> None:
         while True:
@@ -128,12 +135,12 @@ class Pipeline:
             if group is None:
                 break
             for place in group.places:
-                self._settle(group.draft, place)
+                self._settle(group.draft, place, group.known[place])
         if self._reading.is_last():
             self._tiles.close()
 
-    def _settle(self, draft: PartDraft, place: int) -> None:
-        outcome = read_tile(self._opened, draft.part.source, draft.part.plans[place])
+    def _settle(self, draft: PartDraft, place: int, known: Known) -> None:
+        outcome = read_tile(self._opened, draft.part.source, draft.part.plans[place], known)
         match outcome:
             case ReadTile():
                 self._tiles.put(_Waiting(draft, place, outcome))

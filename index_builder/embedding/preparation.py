@@ -1,6 +1,7 @@
 """What a build finds out before it writes anything."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import crossfix
 from crossfix.encoder import Encoder
-from crossfix.errors import SourceError
+from crossfix.errors import InvalidParameter, SourceError
 from crossfix.gallery_manifest import SourceInfo
 from crossfix.manifest import canonical_json
 from index_builder.embedding.open_task import VIEW
@@ -32,6 +33,7 @@ class Preparation:
         infos: of the sources, as they were before anything was read.
         computed_on: device and batch size of the encoder's runs, wherever they are made; see
             `open_task.computed_on`.
+        retired: tiles that each of the recipe's retired regions takes away.
     """
 
     recipe: GalleryRecipe
@@ -41,6 +43,7 @@ class Preparation:
     survey: PartSurvey
     tile_px: int
     computed_on: str
+    retired: tuple[int, ...] = ()
 
     def fingerprint(self, *, base: str, reread: bool) -> str:
         """Equal for builds whose parts are equal to the last bit, so that one resumes another.
@@ -77,6 +80,24 @@ class Preparation:
                     hint="build again when nothing writes it any more",
                 )
 
+    def require_retired(self, regions: int) -> None:
+        """Makes sure that the last so many retired regions take tiles away.
+
+        Raises:
+            InvalidParameter: one takes none; tells where it is.
+        """
+        known = len(self.recipe.retired) - regions
+        for number, area in enumerate(self.recipe.read_retired()):
+            if number < known or self.retired[number]:
+                continue
+            box = area.bounds
+            raise InvalidParameter(
+                f"no tile's centre that is not retired already lies in the region lon "
+                f"{box.west:.6f} to {box.east:.6f}, lat {box.south:.6f} to {box.north:.6f}",
+                hint="nothing was changed; check the region to be retired: longitude goes first, "
+                "and `inspect` tells where the gallery is",
+            )
+
 
 @contextmanager
 def prepared(
@@ -100,15 +121,18 @@ def prepared(
     recipe = recipe.model_copy(update={"sources": settled})
     tile_px = tile_px_of(encoder)
     sources = open_sources(recipe.sources, tile_px=tile_px, within=within)
+    taken: Counter[int] = Counter()
     try:
+        survey = survey_parts(iterate_parts(sources, recipe, taken))
         yield Preparation(
             recipe=recipe,
             encoder=encoder,
             sources=sources,
             infos=[source.describe() for source in sources],
-            survey=survey_parts(iterate_parts(sources, recipe)),
+            survey=survey,
             tile_px=tile_px,
             computed_on=computed_on,
+            retired=tuple(taken[number] for number in range(len(recipe.retired))),
         )
     finally:
         close_sources(sources)

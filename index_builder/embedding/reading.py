@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crossfix.errors import SourceError
 from crossfix.images import Photo
 from crossfix.preprocess import prepare
-from index_builder.embedding.old_tiles import OldTile, OldTiles
+from index_builder.embedding.old_tiles import Known, OldTile, OldTiles
 from index_builder.embedding.open_task import OpenTask
 from index_builder.embedding.part_file import LeftOut, TileRecord
 from index_builder.embedding.pictures import encode_picture, hash_pixels
@@ -38,24 +38,25 @@ class KeptTile:
 Outcome = ReadTile | KeptTile | LeftOut
 
 
-def read_tile(opened: OpenTask, source: int, plan: TilePlan) -> Outcome:
+def read_tile(opened: OpenTask, source: int, plan: TilePlan, known: Known) -> Outcome:
     """Reads one tile; may be called from several threads.
 
     Args:
         source: which of the task's.
+        known: of the tile in the older version.
 
     Raises:
         SourceError: it cannot be read, unless the task skips those; names the tile.
     """
     name, old = opened.infos[source].name, opened.old
-    found = old.find(plan) if old is not None else None
+    found = known.tile
     if old is not None and name in old.unchanged:
         if found is not None:
             record = TileRecord(
                 plan, name, plan.resolution_m or found.resolution_m, found.pixels_hash
             )
             return _keep(old, found, record)
-        if old.was_empty(plan):
+        if known.was_empty:
             return LeftOut(plan)
     try:
         pixels = opened.sources[source].read(plan)

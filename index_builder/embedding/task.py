@@ -20,7 +20,8 @@ class EmbeddingTask:
         readers: threads that read and preprocess.
         batch_size: tiles in every run on a GPU; on the CPU every run takes one.
         skip_unreadable: leave out tiles that cannot be read, and list them.
-        reuse_from: directory of an older version whose unchanged tiles are taken over.
+        reuse_from: directories of an older version, one for each of its shards, whose unchanged
+            tiles are taken over; none where there is nothing to take.
         reread: compare pixels even where a source's fingerprint says that nothing has changed.
         within: where all that is read must lie.
     """
@@ -34,6 +35,6 @@ class EmbeddingTask:
     readers: int
     batch_size: int
     skip_unreadable: bool
-    reuse_from: Path | None
+    reuse_from: tuple[Path, ...] = ()
     reread: bool = False
     within: Confinement = ANYWHERE

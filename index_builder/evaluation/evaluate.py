@@ -21,9 +21,11 @@ from crossfix.metrics import (
     retrieval_report,
 )
 from crossfix.preprocess import prepare
+from crossfix.sharded_gallery import ShardedGallery
 from crossfix.view import ViewName
 from index_builder.evaluation.exact_ranks import exact_ranks, right_rows
 from index_builder.evaluation.queries import Query, read_queries
+from index_builder.evaluation.searched import Searched
 
 __all__ = ["Query", "evaluate_gallery", "read_queries"]
 
@@ -48,7 +50,11 @@ class _Found:
 
 
 def evaluate_gallery(
-    encoder: Encoder, gallery: Gallery, queries: Sequence[Query], *, ks: Sequence[int] = KS
+    encoder: Encoder,
+    gallery: Gallery | ShardedGallery,
+    queries: Sequence[Query],
+    *,
+    ks: Sequence[int] = KS,
 ) -> dict[str, Any]:
     """R@K, metres and refusals, over all queries and per view, as plain JSON values.
 
@@ -56,6 +62,9 @@ def evaluate_gallery(
     no tile is right for count as wrong, and their number is given. `recall_at_K` is over what the
     gallery's own index finds, as the service does; `exact_recall_at_K` over the true ranks among
     all tiles, which differ where the index is approximate. Memory does not grow with the queries.
+
+    Args:
+        gallery: a sharded one with all its shards, opened `strict`.
 
     Raises:
         SourceError: a photo cannot be read.
@@ -67,18 +76,21 @@ def evaluate_gallery(
             raise InvalidParameter(f"k {k} is no number of places", hint="give 1 or more")
     gallery.require_encoder(encoder)
     wanted = sorted(set(ks))
+    searched = Searched.of(gallery)
     found = [
-        one for chunk in _chunks(queries) for one in _find(encoder, gallery, chunk, most=wanted[-1])
+        one
+        for chunk in _chunks(queries)
+        for one in _find(encoder, searched, chunk, most=wanted[-1])
     ]
     views = sorted({one.view for one in found})
     return {
-        "gallery_version": gallery.manifest.version,
+        "gallery_version": searched.version,
         "encoder": encoder.manifest.name,
-        "index": gallery.index_kind,
+        "index": searched.index_kind,
         "positive_radius_share": POSITIVE_RADIUS_SHARE,
-        "all": _summarise(found, len(gallery), wanted),
+        "all": _summarise(found, len(searched), wanted),
         "views": {
-            view: _summarise([one for one in found if one.view == view], len(gallery), wanted)
+            view: _summarise([one for one in found if one.view == view], len(searched), wanted)
             for view in views
         },
     }
@@ -91,17 +103,17 @@ def _chunks(queries: Sequence[Query]) -> Iterator[list[Query]]:
 
 
 def _find(
-    encoder: Encoder, gallery: Gallery, queries: list[Query], *, most: int
+    encoder: Encoder, gallery: Searched, queries: list[Query], *, most: int
 ) -> Iterator[_Found]:
     embeddings = np.concatenate([_embed(encoder, query) for query in queries])
-    tiles = gallery.tiles
-    right = [right_rows(tiles, query.place.lon, query.place.lat) for query in queries]
+    right = [right_rows(gallery, query.place.lon, query.place.lat) for query in queries]
     served = gallery.search(embeddings, max(most, CANDIDATES))
     exact = exact_ranks(embeddings, gallery.vectors, right)
     for i, query in enumerate(queries):
-        rows, scores = served.rows[i], served.scores[i]
+        there = served.rows[i] >= 0  # an approximate index may find fewer than it was asked for
+        rows, scores = served.rows[i][there], served.scores[i][there]
         best = rows[0]
-        top_m = distance_m(tiles.lon[best], tiles.lat[best], query.place.lon, query.place.lat)
+        top_m = distance_m(gallery.lon[best], gallery.lat[best], query.place.lon, query.place.lat)
         estimate_m, refused = _estimate(encoder, gallery, query, rows, scores)
         yield _Found(
             view=query.view,
@@ -137,19 +149,19 @@ def _embed(encoder: Encoder, query: Query) -> Float32:
 
 
 def _estimate(
-    encoder: Encoder, gallery: Gallery, query: Query, rows: Int64, scores: Float32
+    encoder: Encoder, gallery: Searched, query: Query, rows: Int64, scores: Float32
 ) -> tuple[float | None, bool]:
     """(metres off, refused); no estimate where the encoder has no calibration for the view."""
     calibration = encoder.manifest.calibration.get(query.view)
     if calibration is None:
         return None, False
-    best, tiles = rows[:CANDIDATES], gallery.tiles
+    best = rows[:CANDIDATES]
     place = estimate(
         Candidates(
             scores=scores[:CANDIDATES].astype(np.float64),
-            lon=tiles.lon[best],
-            lat=tiles.lat[best],
-            size_m=tiles.size_m[best],
+            lon=gallery.lon[best],
+            lat=gallery.lat[best],
+            size_m=gallery.size_m[best],
         ),
         calibration,
     )

@@ -86,6 +86,7 @@ def build_screen(report: BuildReport, encoder_dir: Path, per_source: dict[str, i
             ("version", f"{report.version}, live"),
             ("tiles", _tiles_text(report)),
             ("", _came_from(report)),
+            ("shards", _shards_text(report)),
             ("sources", wrapped(f"{name} {count:,}" for name, count in per_source.items())),
             ("sides", sides_text(manifest.tile_sizes_m)),
             ("bounds",
@@ -99,10 +100,18 @@ def build_screen(report: BuildReport, encoder_dir: Path, per_source: dict[str, i
             ("next", f"python -m index_builder inspect --gallery {quote(str(report.gallery))} "
                      "--out coverage"),
             ("", f"python -m service --encoder {quote(str(encoder_dir))} "
-                 f"--gallery {quote(str(report.gallery))}"
-                 if report.directory != report.gallery else ""),
+                 f"--gallery {quote(str(report.gallery))}"),
         ]
     )  # fmt: skip
+
+
+def _shards_text(report: BuildReport) -> str:
+    if report.shards == 1:
+        return ""
+    if report.changes is None:
+        return f"{report.shards}"
+    written = report.shards - report.kept_shards
+    return f"{report.shards}: {written} written anew, {report.kept_shards} as they were"
 
 
 def _tiles_text(report: BuildReport) -> str:

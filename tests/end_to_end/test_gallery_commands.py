@@ -26,6 +26,7 @@ def run(encoder_dir, capsys):
         assert code == expect, captured.err
         return captured.err if expect else captured.out
 
+    command.encoder = encoder_dir
     return command
 
 
@@ -122,7 +123,7 @@ def test_a_sharded_gallery_is_looked_at_like_any_other(tmp_path, run):
     write_geotiff(tmp_path / "town.tif", size_px=(300, 300))
     words = ("--source", tmp_path / "town.tif", "--tile-size-m", 40, "--out", tmp_path / "g")
     built = run("build", *words, "--shards", 3)
-    assert "python -m service" not in built
+    assert f"python -m service --encoder {run.encoder} --gallery {tmp_path / 'g'}" in built
     tiles = sum(len(Gallery.open(path)) for path in (tmp_path / "g" / "shards").iterdir())
     assert f"town {tiles}" in built
     out = run("inspect", "--gallery", tmp_path / "g", "--out", tmp_path / "looked")
@@ -131,7 +132,41 @@ def test_a_sharded_gallery_is_looked_at_like_any_other(tmp_path, run):
     assert len(written["features"]) == tiles
     assert len(run("versions", "--gallery", tmp_path / "g").splitlines()) == 2
     assert "sound" in run("verify", "--gallery", tmp_path / "g")
-    (tmp_path / "q.csv").write_text("file,lat,lon\na.jpg,1,2\n")
-    said = run("evaluate", "--gallery", tmp_path / "g", "--queries", tmp_path / "q.csv", expect=1)
-    assert "sharded" in said
-    assert "sharded" in run("update", "--gallery", tmp_path / "g", expect=1)
+
+
+def test_a_sharded_gallery_is_updated_and_evaluated_like_any_other(tmp_path, run):
+    write_geotiff(tmp_path / "town.tif", size_px=(300, 300))
+    write_geotiff(tmp_path / "new.tif", size_px=(60, 60), centre=(LON + 0.01, LAT), seed=3)
+    made_of = ("--source", tmp_path / "town.tif", "--tile-size-m", 40)
+    run("build", *made_of, "--shards", 3, "--out", tmp_path / "g")
+    assert "nothing has changed" in run("update", "--gallery", tmp_path / "g")
+    far = square(tmp_path / "far.geojson", LON + 1, LAT - 1, LON + 2, LAT + 1)
+    said = run("update", "--gallery", tmp_path / "g", "--retire", far, expect=2)
+    assert "no tile's centre" in said
+    assert len(run("versions", "--gallery", tmp_path / "g").splitlines()) == 2
+    added = run("update", "--gallery", tmp_path / "g", "--add-source", tmp_path / "new.tif")
+    assert "shards    3: 1 written anew, 2 as they were" in added
+    assert "0 gone" in added
+    assert "sound" in run("verify", "--gallery", tmp_path / "g")
+    out = run("inspect", "--gallery", tmp_path / "g")
+    assert "source    new" in out
+    run("build", *made_of, "--source", tmp_path / "new.tif", "--out", tmp_path / "plain")
+    plain = Gallery.open(tmp_path / "plain")
+    rows = ["file,lat,lon"]
+    for row in range(0, len(plain), 9):
+        (tmp_path / f"{row}.jpg").write_bytes(plain.picture(row))
+        rows.append(f"{row}.jpg,{plain.tiles.lat[row]},{plain.tiles.lon[row]}")
+    (tmp_path / "photos.csv").write_text("\n".join(rows))
+    screens = [
+        run("evaluate", "--gallery", tmp_path / name, "--queries", tmp_path / "photos.csv")
+        for name in ("g", "plain")
+    ]
+    assert screens[0] == screens[1]
+    assert "R@1   1.000" in screens[0]
+    recut = run("update", "--gallery", tmp_path / "g", "--shards", 4)
+    assert "shards    4: 4 written anew, 0 as they were" in recut
+    assert "0 embedded" in recut
+    run("rollback", "--gallery", tmp_path / "g")
+    assert "in 3 shards" in run("inspect", "--gallery", tmp_path / "g")
+    assert "-1 is not a number" in run("update", "--gallery", tmp_path / "g", "--shards", -1,
+                                       expect=2)  # fmt: skip

@@ -10,9 +10,15 @@ from crossfix.metrics import POSITIVE_RADIUS_SHARE, ranks_of_first_positive
 from index_builder.evaluation.exact_ranks import exact_ranks, right_rows
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9), st.integers(1, 200))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 60),
+    st.integers(1, 9),
+    st.integers(1, 200),
+    st.integers(1, 5),
+)
 @settings(max_examples=80, deadline=None)
-def test_ranks_equal_the_plain_definition(seed, tiles, queries, block_numbers):
+def test_ranks_equal_the_plain_definition(seed, tiles, queries, block_numbers, shards):
     rng = np.random.default_rng(seed)
     # Coarse numbers: equal scores are frequent, and sums are exact in any order.
     vectors = rng.integers(-2, 3, (tiles, 4)).astype(np.float16)
@@ -22,7 +28,7 @@ def test_ranks_equal_the_plain_definition(seed, tiles, queries, block_numbers):
     before = module._BLOCK_NUMBERS
     module._BLOCK_NUMBERS = block_numbers
     try:
-        found = exact_ranks(embeddings, vectors, right)
+        found = exact_ranks(embeddings, np.array_split(vectors, shards), right)
     finally:
         module._BLOCK_NUMBERS = before
     scores = embeddings @ vectors.astype(np.float32).T

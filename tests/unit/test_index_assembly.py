@@ -164,10 +164,10 @@ def test_two_tiles_of_one_id_are_refused(tmp_path):
 def test_changes_are_counted(tmp_path):
     _, old, _ = assemble(tmp_path, [60], "old")
     _, new, _ = assemble(tmp_path, [40], "new")
-    assert count_changes(old, new, reused=30) == UpdateCounts(6, 30, 0, 18)
-    assert count_changes(new, old, reused=0) == UpdateCounts(54, 0, 18, 0)
+    assert count_changes([old], new, reused=30) == UpdateCounts(6, 30, 0, 18)
+    assert count_changes([new], old, reused=0) == UpdateCounts(54, 0, 18, 0)
     _, other, _ = assemble(tmp_path, [20], "other", prefix="u")
-    assert count_changes(old, other, reused=0) == UpdateCounts(18, 0, 18, 54)
+    assert count_changes([old], other, reused=0) == UpdateCounts(18, 0, 18, 54)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def make_task(folder, **changes):
         "readers": 2,
         "batch_size": 16,
         "skip_unreadable": False,
-        "reuse_from": None,
+        "reuse_from": (),
     }
     return EmbeddingTask(**{**values, **changes})
 

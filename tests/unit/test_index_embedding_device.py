@@ -124,7 +124,7 @@ def make_task(folder, **changes):
         **{
             "encoder_dir": folder, "sources": (), "tile_px": 64, "parts_directory": folder,
             "device": "cpu", "threads": 1, "readers": 1, "batch_size": 1,
-            "skip_unreadable": False, "reuse_from": None, **changes,
+            "skip_unreadable": False, "reuse_from": (), **changes,
         }
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_a_task_that_cannot_be_opened_keeps_its_error(material, tmp_path, monkey
     monkeypatch.setattr(opening, "close_sources", closed.extend)
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(GalleryCorrupt):
-        OpenTask(make_task(tmp_path, reuse_from=tmp_path), encoder=encoder)
+        OpenTask(make_task(tmp_path, reuse_from=(tmp_path,)), encoder=encoder)
     assert len(closed) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_task_closes_the_older_version(material, tmp_path, monkeypatch):
 
     monkeypatch.setattr(OldTiles, "open", lambda *_, **_kwargs: Old())
     encoder = Encoder.load(material[0], device="cpu", threads=1)
-    task = make_task(tmp_path, reuse_from=tmp_path)
+    task = make_task(tmp_path, reuse_from=(tmp_path,))
     OpenTask(task, encoder=encoder, sources=[MadeUpSource()]).close()
     assert len(closed) == 1
 

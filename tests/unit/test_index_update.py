@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import rasterio
 
 from crossfix.errors import (
     GalleryCorrupt,
@@ -25,9 +24,9 @@ from index_builder.recipe import GalleryRecipe
 from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.sources.spec import SourceSpec
 from index_builder.update import Changes, UpdateRequest, change_recipe, update_gallery
-from tests.tiny_encoder import CENTRE, write_geotiff, write_tiny_encoder
+from tests.tiny_encoder import CENTRE, write_tiny_encoder
+from tests.two_rasters import EAST, region, repaint, spec, touch, write_rasters
 
-EAST = (CENTRE[0] + 0.0012, CENTRE[1])
 FILES = ("vectors.f16", "tiles.parquet", "pictures.parquet", "recipe.json")
 
 
@@ -38,31 +37,7 @@ def encoder_dir(tmp_path_factory):
 
 @pytest.fixture
 def world(tmp_path):
-    """Two rasters side by side, the second with a corner of nothing."""
-    write_geotiff(tmp_path / "west.tif", size_px=(160, 160), nodata=0)
-    path = write_geotiff(tmp_path / "east.tif", size_px=(160, 160), centre=EAST, seed=1, nodata=0)
-    repaint(path, slice(0, 60), slice(0, 60), value=0)
-    return tmp_path
-
-
-def repaint(path, rows, columns, *, seed=0, value=None):
-    """Changes a window of a raster in place, and its time."""
-    with rasterio.open(path, "r+") as raster:
-        pixels = raster.read()
-        window = pixels[:, rows, columns]
-        fresh = np.random.default_rng(seed).integers(1, 255, window.shape)
-        pixels[:, rows, columns] = fresh if value is None else value
-        raster.write(pixels)
-    touch(path)
-
-
-def touch(path):
-    state = path.stat()
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000_000))
-
-
-def spec(world, name):
-    return SourceSpec(location=str(world / f"{name}.tif"))
+    return write_rasters(tmp_path)
 
 
 def build(encoder_dir, out, *sources, **recipe):
@@ -93,14 +68,6 @@ def update(encoder_dir, gallery, *, reread=False, **changes):
             encoder_dir=encoder_dir, gallery=gallery, changes=Changes(**changes), reread=reread
         )
     )
-
-
-def region(centre, half=0.0003):
-    west, east, south, north = (
-        centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half,
-    )  # fmt: skip
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def test_nothing_changed_reads_and_publishes_nothing(world, encoder_dir, monkeypatch):
@@ -180,6 +147,22 @@ def test_regions_are_retired_and_restored(world, encoder_dir):
     assert restored.manifest.content_hash == first.manifest.content_hash
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_region_that_holds_no_tile_is_refused_and_nothing_is_published(world, encoder_dir, again):
+    first = build(encoder_dir, world / "g", spec(world, "west"))
+    live, elsewhere = first.version, region((CENTRE[0] + 1, CENTRE[1]))
+    if again:
+        live = update(encoder_dir, world / "g", retire=(region(CENTRE),)).version
+    with pytest.raises(InvalidParameter, match="no tile's centre") as it:
+        update(encoder_dir, world / "g", retire=(region(CENTRE) if again else elsewhere,))
+    assert "longitude goes first" in it.value.hint
+    assert (list_versions(world / "g")[-1], current_version(world / "g")) == (live, live)
+    shrunk = update(encoder_dir, world / "g", restore=True, retire=(region(CENTRE, 2e-4),))
+    assert 0 < shrunk.planned_tiles < first.planned_tiles
+    recipe = read_model(shrunk.directory / "recipe.json", GalleryRecipe, GalleryError)
+    assert recipe.retired == (region(CENTRE, 2e-4),)
+
+
 def test_the_area_changes(world, encoder_dir):
     first = build(encoder_dir, world / "g", spec(world, "west"), spec(world, "east"))
     smaller = update(encoder_dir, world / "g", area=region(EAST))
@@ -217,7 +200,11 @@ def test_random_changes_equal_a_rebuild(world, encoder_dir, seed):
             centre = (CENTRE[0] + chance.uniform(-1, 1) * 4e-4, CENTRE[1])
             changes["retire"] = (region(centre, 1e-4),)
         changes["restore"] = bool(chance.random() < 0.2)
-        report = update(encoder_dir, world / "g", reread=bool(chance.random() < 0.3), **changes)
+        reread = bool(chance.random() < 0.3)
+        try:
+            report = update(encoder_dir, world / "g", reread=reread, **changes)
+        except InvalidParameter:  # the region holds no tile
+            report = update(encoder_dir, world / "g", **{**changes, "retire": ()})
         fresh = rebuild(encoder_dir, world / "fresh", report)
         assert_same(report, fresh)
         counts = report.changes

@@ -16,7 +16,8 @@ from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
 from crossfix.geodesy import Bounds
 from crossfix.tile_table import PICTURE_SCHEMA, SCHEMA
 from index_builder.build import BuildRequest, build_gallery
-from index_builder.embedding.old_tiles import OldTiles
+from index_builder.embedding.old_rows import OldRows
+from index_builder.embedding.old_tiles import Known, OldTile, OldTiles
 from index_builder.left_out import LEFT_OUT_FILE, LEFT_OUT_SCHEMA
 from index_builder.recipe import GalleryRecipe
 from index_builder.sources.rasters.block_source import BlockSource
@@ -168,7 +169,7 @@ def test_a_picture_is_read_only_where_the_pixels_are_the_same(
 ):
     first = build_gallery(request(encoder_dir, raster, tmp_path / "g"))
     write_geotiff(raster, pixels=random_texture(160, 160, seed=77))
-    monkeypatch.setattr(OldTiles, "_picture", lambda *_: pytest.fail("a picture was read"))
+    monkeypatch.setattr(OldRows, "_picture", lambda *_: pytest.fail("a picture was read"))
     report = update_gallery(update_request(encoder_dir, tmp_path / "g", reread=True))
     assert report.changes.embedded == first.manifest.tile_count
 
@@ -205,27 +206,27 @@ def plan_of(tile_id, number):
     return TilePlan(tile_id, value, value, box, value, None, "", "", "", 0, 0)
 
 
-class Manifest:
-    embedding_dim = DIM
-
-
 def test_old_tiles_take_little_memory_and_are_found(tmp_path):
     tiles = 60_000
     write_old_version(tmp_path, tiles)
     tracemalloc.start()
     try:
-        old = OldTiles(tmp_path, Manifest(), set())
-        found = old.find(plan_of("some-source-30m-777", 777))
-        assert old.was_empty(plan_of("out-4000", 4000))
+        old = OldTiles([tmp_path], DIM, set())
+        found, out = old.look_up([plan_of("some-source-30m-777", 777), plan_of("out-4000", 4000)])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert found.pixels_hash == f"{777:032x}"
-    assert found.resolution_m == 777.5
-    assert old.find(plan_of("some-source-30m-777", 778)) is None, "it was elsewhere"
-    assert old.find(plan_of("some-source-30m-60000", 60_000)) is None
-    assert not old.was_empty(plan_of("out-4000", 4001))
-    assert not old.was_empty(plan_of("out-4001", 4001)), "it was broken"
-    assert not old.was_empty(plan_of("some-source-30m-777", 777))
+    assert found == Known(OldTile(777, f"{777:032x}", 777.5), was_empty=False)
+    assert out == Known(None, was_empty=True)
+    elsewhere, beyond, moved, broken = old.look_up(
+        [
+            plan_of("some-source-30m-777", 778),
+            plan_of("some-source-30m-60000", 60_000),
+            plan_of("out-4000", 4001),
+            plan_of("out-4001", 4001),
+        ]
+    )
+    assert elsewhere == beyond == moved == broken == Known()
+    assert old.look_up([]) == []
     old.close()
     assert peak / tiles < BYTES_PER_TILE

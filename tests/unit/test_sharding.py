@@ -20,10 +20,12 @@ from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_epochs import list_epochs
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
 from index_builder import sharding_epochs
+from index_builder.assembly.content import hash_content
+from index_builder.pieces import verify_pieces
 from index_builder.publish import STEPS, locked
 from index_builder.sharding import SHARDED_STEPS
 from index_builder.sharding_epochs import prune_epochs, require_kind, rollback_epoch
-from index_builder.sharding_split import plan_cuts
+from index_builder.sharding_split import keep_cuts, plan_cuts
 from index_builder.sharding_verify import check_epoch
 from tests.made_up_gallery import (
     assemble,
@@ -67,6 +69,25 @@ def test_tiles_of_one_place_stay_together():
         plan_cuts(codes, 4)
     with pytest.raises(InvalidParameter, match="0 is not a number of shards"):
         plan_cuts(codes, 0)
+
+
+def test_older_cuts_are_kept_while_they_are_good_enough():
+    codes = np.arange(0, 1000, 10, dtype=np.uint64)
+    lows = [one.morton_low for one in plan_cuts(codes, 4)]
+    more = np.sort(np.concatenate([codes, np.arange(3, 100, 10, dtype=np.uint64)]))
+    cuts = keep_cuts(more, lows)
+    assert [cut.morton_low for cut in cuts] == lows
+    assert cuts[-1].morton_high == 2**64
+    assert [cut.start for cut in cuts] == [0, *(cut.stop for cut in cuts[:-1])]
+    assert sum(cut.tile_count for cut in cuts) == len(more)
+    for cut in cuts:
+        inside = more[cut.start : cut.stop]
+        assert cut.morton_low <= inside[0]
+        assert int(inside[-1]) < cut.morton_high
+    far_too_many = np.sort(np.concatenate([codes, np.arange(1, 200, 3, dtype=np.uint64)]))
+    assert keep_cuts(far_too_many, lows) is None
+    assert keep_cuts(codes[30:], lows) is None, "the first shard would be empty"
+    assert keep_cuts(codes[:0], lows) is None
 
 
 def test_places_are_left_for_the_shards_that_follow():
@@ -276,6 +297,25 @@ def test_an_epoch_whose_shards_stray_is_told(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(GalleryCorrupt, match="001 holds tiles outside the Morton range"):
         check_epoch(tmp_path)
+
+
+def test_the_content_of_shards_is_read_once(tmp_path, monkeypatch):
+    manifest = build(tmp_path).manifest
+    read = []
+
+    def hash_and_tell(directory, **options):
+        read.append(directory)
+        return hash_content(directory, **options)
+
+    monkeypatch.setattr("index_builder.verify.hash_content", hash_and_tell)
+    monkeypatch.setattr("index_builder.sharding_verify.hash_content", hash_and_tell)
+    assert verify_pieces(tmp_path, None, None).tiles == COUNT
+    assert len(read) == len(set(read)) == SHARDS
+    path = tmp_path / "epochs" / f"{manifest.epoch}.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "content_hash": "0" * 64}))
+    with pytest.raises(GalleryCorrupt, match="do not have the content hash of epoch"):
+        verify_pieces(tmp_path, None, None)
 
 
 def test_shards_that_together_are_another_gallery_are_told(tmp_path):

@@ -57,6 +57,17 @@ def test_texts_of_equal_hash_are_told_apart(monkeypatch):
     assert lookup.find("no such") is None
 
 
+def test_many_rows_are_found_at_once(texts, monkeypatch):
+    wanted = [*IDS, "no such", "", *IDS[::-1]]
+    for lookup in (RowLookup(texts), RowLookup(Texts.of([])), RowLookup(Texts.of(["", "x"]))):
+        plain = [lookup.find(text) for text in wanted]
+        assert lookup.find_many(wanted).tolist() == [-1 if row is None else row for row in plain]
+        assert lookup.find_many([]).tolist() == []
+    monkeypatch.setattr(tile_texts, "hash_texts", lambda some: np.zeros(len(some), np.uint64))
+    lookup = RowLookup(Texts.of(IDS))
+    assert lookup.find_many(wanted).tolist()[:8] == [0, 1, 2, 3, 4, 5, 2, 7]
+
+
 def test_hashes_differ_and_do_not_depend_on_the_neighbours():
     ids = [f"source/{number}_{number * 7 % 13}" for number in range(20_000)]
     hashes = hash_texts(pa.array(ids))
