@@ -29,7 +29,7 @@ from crossfix.gallery import Disc
 from crossfix.sharded_gallery_manifest import read_epoch
 from service.galleries.one_piece import OnePiece
 from service.galleries.served import ServedGallery
-from service.galleries.shards.callers import LocalShards
+from service.galleries.shards.local_shards import LocalShards
 from service.galleries.shards.ray_shards import RayShards
 from service.galleries.shards.sharded import ShardedServed
 from service.settings import Settings

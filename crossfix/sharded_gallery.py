@@ -13,7 +13,6 @@ from crossfix.errors import (
     CrossfixError,
     GalleryCorrupt,
     GalleryError,
-    InvalidParameter,
     PriorOutsideGallery,
     TileNotFound,
 )
@@ -24,6 +23,7 @@ from crossfix.prior import Prior
 from crossfix.sharded_gallery_fan_out import ShardAnswers, ask_shards, merge_results
 from crossfix.sharded_gallery_manifest import EpochManifest, ShardEntry, read_epoch, shard_root
 from crossfix.sharded_gallery_prior import touched
+from crossfix.sharded_gallery_rows import ShardRows
 from crossfix.vector_search import SearchResult, check_request
 
 Float32 = NDArray[np.float32]
@@ -73,9 +73,8 @@ class ShardedGallery:
         self.shards = shards
         self.lost = lost
         self._strict = strict
-        counts = [shard.tile_count for shard in manifest.shards]
-        self._starts = [0, *np.cumsum(counts).tolist()]
-        self._pool = ThreadPoolExecutor(min(len(counts), _MAX_THREADS), "shard")
+        self._rows = ShardRows(manifest.shards)
+        self._pool = ThreadPoolExecutor(min(len(manifest.shards), _MAX_THREADS), "shard")
 
     @classmethod
     def open(
@@ -162,7 +161,7 @@ class ShardedGallery:
         lost = {number: self.lost[number] for number in asked if number in self.lost}
         failures = dict(sorted((lost | answers.failures).items()))
         self._require_answers(answers, failures, prior)
-        found = merge_results(answers.results, self._starts, len(embeddings), k)
+        found = merge_results(answers.results, self._rows.starts, len(embeddings), k)
         return ShardedSearchResult(
             rows=found.rows,
             scores=found.scores,
@@ -189,16 +188,11 @@ class ShardedGallery:
         Raises:
             InvalidParameter: no such row.
         """
-        if not 0 <= row < len(self):
-            raise InvalidParameter(
-                f"row {row} is not one of {len(self)}", hint="rows are those of a search"
-            )
-        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return shard, int(row - self._starts[shard])
+        return self._rows.locate(row)
 
     def global_row(self, shard: int, row: int) -> int:
         """The global row of a shard's row; the inverse of :meth:`locate`."""
-        return int(self._starts[shard] + row)
+        return self._rows.of(shard, row)
 
     def row_of(self, tile_id: str) -> int:
         """The global row of a tile.

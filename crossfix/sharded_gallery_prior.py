@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from crossfix.bounds import meet_in_longitude
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.prior import Prior
 from crossfix.sharded_gallery_manifest import ShardEntry
@@ -21,14 +22,9 @@ def may_hold(bounds: BoundsModel, prior: Prior) -> bool:
 
     Errs towards true: asking a shard in vain costs time, leaving one out loses tiles.
     """
-    wests_easts = (
-        [(bounds.west, bounds.east)]
-        if bounds.west <= bounds.east
-        else [(bounds.west, 180.0), (-180.0, bounds.east)]
-    )
     return any(
         box.south <= bounds.north
         and bounds.south <= box.north
-        and any(box.west <= east and west <= box.east for west, east in wests_easts)
+        and meet_in_longitude(box.west, box.east, bounds.west, bounds.east)
         for box in prior.boxes()
     )

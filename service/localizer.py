@@ -267,8 +267,9 @@ def estimate_place(snapshot: Snapshot, found: Hits, view: ViewName) -> LocationE
     """The estimate from the best candidates; None without a calibration for the view.
 
     The calibration knows whole galleries. Where shards did not answer, the place may lie in one of
-    them: the confidence is multiplied by the share of tiles that were looked at, which would be
-    the chance of its lying there if nothing were known of it.
+    them: the confidence is multiplied by the share of tiles that were looked at. Measured: what is
+    then still answered is right as often as answers of the whole gallery
+    (`results/partial_answers.csv`).
     """
     calibration = snapshot.encoder.manifest.calibration.get(view)
     if calibration is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossfix.bounds import meet_in_longitude
 from crossfix.errors import InvalidParameter
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.tile_table import TileTable
@@ -43,18 +44,13 @@ class Box:
     def rows(self, tiles: TileTable) -> Int64:
         """Rows of the tiles that reach into the box, ascending."""
         up = (tiles.south <= self.north) & (tiles.north >= self.south)
-        wide = (self.east - self.west) % 360 if (self.west, self.east) != (-180, 180) else 360.0
-        # Both boxes are arcs: they meet where one begins inside the other.
-        begins_here = (tiles.west - self.west) % 360 <= wide
-        reaches_here = (self.west - tiles.west) % 360 <= (tiles.east - tiles.west) % 360
-        return np.flatnonzero(up & (begins_here | reaches_here))
+        return np.flatnonzero(up & meet_in_longitude(self.west, self.east, tiles.west, tiles.east))
 
     def overlaps(self, bounds: BoundsModel) -> bool:
         """Whether a box of a gallery may reach into this one; errs towards true."""
         if bounds.north < self.south or bounds.south > self.north:
             return False
-        mine, theirs = _arcs(self.west, self.east), _arcs(bounds.west, bounds.east)
-        return any(a <= d and c <= b for a, b in mine for c, d in theirs)
+        return bool(meet_in_longitude(self.west, self.east, bounds.west, bounds.east))
 
 
 def pick_evenly(found: int, limit: int) -> Int64:
@@ -62,7 +58,3 @@ def pick_evenly(found: int, limit: int) -> Int64:
     if found <= limit:
         return np.arange(found)
     return np.linspace(0, found - 1, limit).round().astype(np.int64)
-
-
-def _arcs(west: float, east: float) -> list[tuple[float, float]]:
-    return [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]

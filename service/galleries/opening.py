@@ -1,6 +1,8 @@
 """From a version's name to an opened gallery: of one piece, in shards here, or in shards on Ray."""
 
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from crossfix.encoder_manifest import EncoderManifest
@@ -9,9 +11,11 @@ from crossfix.gallery import Gallery, version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest
 from crossfix.manifest import read_model
 from crossfix.sharded_gallery_manifest import EpochManifest, is_sharded, read_epoch, shard_root
+from service.galleries.hanging_calls import begin_once
 from service.galleries.one_piece import OnePiece
 from service.galleries.served import ServedGallery
-from service.galleries.shards.callers import LocalShards, ShardCaller
+from service.galleries.shards.callers import ShardCaller
+from service.galleries.shards.local_shards import LocalShards
 from service.galleries.shards.ray_shards import RayShards
 from service.galleries.shards.sharded import ShardedServed
 from service.galleries.snapshot_memory import (
@@ -21,6 +25,8 @@ from service.galleries.snapshot_memory import (
     require_bytes,
 )
 from service.settings import Settings
+
+_LOOK_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -147,12 +153,15 @@ def read_version(root: Path, version: str) -> GalleryManifest:
 
 def _shard_bytes(root: Path, epoch: EpochManifest) -> int:
     """Of all shards that can be looked at; the others will be lost."""
-    needed = 0
-    for shard in epoch.shards:
-        directory = version_directory(shard_root(root, shard), shard.version)
-        try:
-            manifest = read_model(directory / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
-        except (OSError, GalleryCorrupt):
-            continue
-        needed += gallery_bytes(manifest)
-    return needed
+    folders = [version_directory(shard_root(root, shard), shard.version) for shard in epoch.shards]
+    looks = [begin_once(("manifest", one), partial(_read_shard, one)) for one in folders]
+    done, _hanging = wait(looks, _LOOK_WITHIN_S)
+    manifests = [look.result() for look in done]
+    return sum(gallery_bytes(one) for one in manifests if one is not None)
+
+
+def _read_shard(folder: Path) -> GalleryManifest | None:
+    try:
+        return read_model(folder / MANIFEST_FILE, GalleryManifest, GalleryCorrupt)
+    except (OSError, GalleryCorrupt):
+        return None

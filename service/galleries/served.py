@@ -27,9 +27,10 @@ class Reach:
     """Which shards an answer is from; a gallery of one piece is one shard.
 
     Attributes:
-        shards_asked: those the prior or the box touches.
-        tiles_share: of the tiles that had to be looked at, how many were, at least; 0..1. With a
-            prior those inside it, and all of a lost shard's.
+        shards_asked: those that may have tiles inside the prior or the box.
+        tiles_share: of the tiles that had to be looked at, how many were; 0..1. With a prior those
+            inside it; how many of a lost shard's are is known roughly, and all count of one that
+            was never open.
     """
 
     shards_total: int = 1

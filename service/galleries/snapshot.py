@@ -14,6 +14,7 @@ from crossfix.sharded_gallery_manifest import epoch_path, is_sharded, read_epoch
 from service.errors import NotReady
 from service.galleries.daemon_thread import run_in_daemon
 from service.galleries.file_states import FileStates, file_states
+from service.galleries.hanging_calls import call_within
 from service.galleries.served import live_version
 from service.galleries.snapshot_activation import explain, switch_on_disk
 from service.galleries.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
@@ -23,6 +24,7 @@ from service.settings import Settings
 __all__ = ["Snapshot", "SnapshotHolder", "load_snapshot", "run_canary"]
 
 LONGEST_BACKOFF_S = 600.0
+_LOOK_WITHIN_S = 10.0
 ResultT = TypeVar("ResultT")
 
 
@@ -233,9 +235,16 @@ def _log_refused_wish(version: str | None, problem: Exception) -> None:
 
 
 def _look_at(settings: Settings, version: str) -> FileStates:
-    """(name, size, time of change) of the files that a refused version is made of."""
+    """(name, size, time of change) of the files that a refused version is made of.
+
+    None where a disk hangs.
+    """
     folders = [*_folders_of(settings.gallery, version), settings.encoder]
-    return file_states([*folders, epoch_path(settings.gallery, version)])
+    paths = [*folders, epoch_path(settings.gallery, version)]
+    try:
+        return call_within(("look", *paths), partial(file_states, paths), timeout_s=_LOOK_WITHIN_S)
+    except TimeoutError:
+        return ()
 
 
 def _folders_of(root: Path, version: str) -> list[Path]:

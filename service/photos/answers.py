@@ -64,9 +64,9 @@ def answer_of(
 def _missing(reach: Reach, *, with_prior: bool) -> str:
     """What everybody who reads the answer must know."""
     unseen = 100 * (1 - reach.tiles_share)
-    share = f"{unseen:.{0 if unseen >= 1 else 2}f} %"
+    share = "less than 0.01 %" if unseen < 0.01 else f"{unseen:.{0 if unseen >= 1 else 2}f} %"
     tiles = (
-        f"up to {share} of the tiles in the given area" if with_prior else f"{share} of its tiles"
+        f"about {share} of the tiles in the given area" if with_prior else f"{share} of its tiles"
     )
     return (
         f"partial answer: {reach.shards_missing} of {reach.shards_asked} parts of the gallery did "

@@ -19,13 +19,13 @@ PATIENCE_S = 600
 PART = "parts of the gallery did not answer"
 
 
-def run_scenes(folder: Path, scenes: str) -> dict:
+def run_scenes(folder: Path, scenes: str, *, module: str = "tests.ray_serving") -> dict:
     """A cluster in a process of its own: its warnings are not this suite's."""
     # The service takes no variable that begins with CROSSFIX_ and is no setting.
     mark = f"test-{uuid.uuid4()}"
     with tempfile.TemporaryDirectory(prefix="ray-") as scratch:  # short: it holds sockets
         done = subprocess.run(
-            [sys.executable, "-m", "tests.ray_serving", str(folder), scenes],
+            [sys.executable, "-m", module, str(folder), scenes],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_TMPDIR": scratch, f"X_{MARK}": mark},
             capture_output=True,

@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from crossfix.errors import GalleryCorrupt, GalleryError
 from crossfix.gallery import version_directory
 from crossfix.sharded_gallery_manifest import EpochManifest, read_epoch, shard_root
 from service.galleries.daemon_pool import DaemonPool
-from service.galleries.shards import callers, reopening
-from service.galleries.shards.callers import LocalShards
+from service.galleries.shards import local_opening, local_shards, patience, reopening
+from service.galleries.shards.local_shards import LocalShards
 from service.galleries.shards.shard import OpenShard
 from service.galleries.shards.sharded import ShardedServed
 from service.galleries.snapshot_loading import Snapshot, run_canary
@@ -46,7 +47,7 @@ def gate(monkeypatch):
     gate, search = threading.Event(), OpenShard.search
 
     def hang(self, *arguments):
-        if self.number == HUNG:
+        if getattr(self, "number", None) == HUNG:
             assert gate.wait(PATIENCE_S)
         return search(self, *arguments)
 
@@ -125,7 +126,8 @@ def damage(root: Path, epoch: EpochManifest, name: str, number: int = HUNG) -> P
     path = version_directory(shard_root(root, shard), shard.version) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").replace(path)  # nobody reads half of it
     return path
 
 
@@ -156,10 +158,10 @@ def test_an_epoch_of_other_shards_is_refused(copied):
 def test_a_damaged_shard_is_read_again_when_its_files_have_changed(copied, monkeypatch):
     root, epoch = copied
     path = damage(root, epoch, "vectors.f16")
-    monkeypatch.setattr(callers, "_LOOK_AGAIN_S", 0.01)
-    read, looked, open_shard, is_due = [], [], callers.open_shard, reopening.Reopening.is_due
+    monkeypatch.setattr(local_shards, "_LOOK_AGAIN_S", 0.01)
+    read, looked, open_shard, is_due = [], [], local_opening.open_shard, reopening.Reopening.is_due
     monkeypatch.setattr(
-        callers, "open_shard", lambda *a, **k: read.append(1) or open_shard(*a, **k)
+        local_opening, "open_shard", lambda *a, **k: read.append(1) or open_shard(*a, **k)
     )
     monkeypatch.setattr(
         reopening.Reopening, "is_due", lambda self: looked.append(1) or is_due(self)
@@ -201,25 +203,88 @@ def test_a_slow_first_search_is_waited_for_by_the_canary(world, gate):
     caller.close()
 
 
-def test_a_shard_that_answers_with_failures_is_logged_but_not_each_time(world, monkeypatch, caplog):
-    caller = opened(world, timeout_s=PATIENCE_S)
-    served, search = ShardedServed(read_epoch(world.root), caller), OpenShard.search
-    broken = caller._shards[HUNG]
+@pytest.fixture
+def failing(monkeypatch):
+    """Shards whose searches fail; `probes` counts those for nothing in particular."""
+    told = SimpleNamespace(shards=set(), probes=0, searches=0)
+    search, probe = OpenShard.search, OpenShard.probe
 
     def fail(self, *arguments):
-        if self is broken:
+        told.searches += 1
+        if self in told.shards:
             raise OSError("stale file handle")
         return search(self, *arguments)
 
+    def count(self):
+        told.probes += self in told.shards
+        probe(self)
+
     monkeypatch.setattr(OpenShard, "search", fail)
-    for _ in range(3):
-        found = served.search(np.full((1, DIM), DIM**-0.5, np.float32), 3)
-        assert found.reach.shards_missing == 1
-    (record,) = [one for one in caplog.records if one.message == "shard_failed"]
-    assert record.fields == {
-        "shard": HUNG, "call": "search", "reason": "OSError: stale file handle",
-    }  # fmt: skip
+    monkeypatch.setattr(OpenShard, "probe", count)
+    monkeypatch.setattr(patience, "_LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(local_shards, "_DOUBTED_LOOK_S", 0.02)
+    return told
+
+
+def test_a_shard_that_always_fails_is_lost_until_a_search_succeeds(world, failing, caplog):
+    caller = opened(world, timeout_s=PATIENCE_S)
+    served = ShardedServed(read_epoch(world.root), caller)
+    failing.shards.add(caller._shards[HUNG])
+    with caplog.at_level("INFO", "service.event"):
+        for turn in range(20):
+            found = served.search(np.full((1, DIM), DIM**-0.5, np.float32), 3)
+            assert found.reach.shards_missing == 1
+            assert (HUNG in served.lost_shards) is (turn >= patience.FAILURES_IN_A_ROW - 1)
+        wait_until(lambda: failing.probes > 3)
+        assert served.lost_shards == (HUNG,)
+        failing.shards.clear()
+        wait_until(lambda: not served.lost_shards)
+    assert search(caller).failures == {}
+    kept = [(one.message, one.fields.get("reason")) for one in caplog.records]
+    assert kept == [
+        ("shard_failed", "OSError: stale file handle"),
+        ("shard_lost", "OSError: stale file handle"),
+        ("shard_back", None),
+    ]
     served.close()
+
+
+def test_a_photo_that_a_shard_fails_on_does_not_cost_the_others_the_shard(world, failing):
+    caller = opened(world, timeout_s=PATIENCE_S)
+    shard = caller._shards[HUNG]
+    for _ in range(3):
+        failing.shards.add(shard)
+        for _ in range(patience.FAILURES_IN_A_ROW - 1):
+            assert HUNG in search(caller).failures
+        failing.shards.clear()
+        assert search(caller).failures == {}
+    assert caller.lost == {}
+    caller.close()
+
+
+def test_a_shard_that_cannot_be_searched_is_not_opened(world, monkeypatch):
+    def fail(*_arguments):
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(OpenShard, "search", fail)
+    with pytest.raises(GalleryError, match="cannot be opened: stale file handle"):
+        opened(world)
+
+
+def test_pauses_of_a_shard_in_doubt_double_up_to_a_minute_and_are_forgiven(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    probation, pauses = patience.Probation(), []
+    for _ in range(9):
+        probation.note_trouble()
+        began = now[0]
+        while not probation.is_over():
+            now[0] += 1
+        pauses.append(now[0] - began)
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    now[0] += 1000
+    probation.note_trouble()
+    assert probation.is_over()
 
 
 def test_threads_that_hang_do_not_keep_the_process_and_closed_ones_end():

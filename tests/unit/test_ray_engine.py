@@ -25,7 +25,7 @@ EMPTY = PartContent(records=[], embeddings=np.empty((0, 4), np.float16), jpegs=[
 def task_in(folder):
     return EmbeddingTask(
         encoder_dir=folder / "encoder", sources=(), tile_px=64, parts_directory=folder,
-        device="cpu", threads=1, readers=1, batch_size=1, skip_unreadable=False, reuse_from=None,
+        device="cpu", threads=1, readers=1, batch_size=1, skip_unreadable=False, reuse_from=(),
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,110 +10,11 @@ from crossfix.errors import GalleryCorrupt, GalleryError, InvalidParameter
 from crossfix.sharded_gallery_manifest import read_epoch
 from service.errors import ClusterUnavailable
 from service.galleries.opening import find_candidate, open_candidate
-from service.galleries.shards import ray_actor, ray_cluster, ray_shards
-from service.galleries.shards.ray_actor import ShardActor, ShardState, Trouble
+from service.galleries.shards import ray_actor, ray_cluster, ray_keeper, ray_shards
+from service.galleries.shards.ray_actor import ShardActor, Trouble
 from service.galleries.shards.ray_shards import RayShards
+from tests.made_up_ray import Died, Unavailable, everyone, fake_clock, fake_ray, opened
 from tests.sharded_world import SHARDS, make_sharded_world
-
-
-class Unavailable(Exception):
-    pass
-
-
-class Died(Exception):
-    pass
-
-
-class Actor:
-    """An actor that answers from this thread; `fate` is what calls raise or answer instead."""
-
-    def __init__(self, order) -> None:
-        self.order, self.leases, self.fate, self.restarts = order, set(), None, 0
-        self.opened, self.told_to_open = itertools.count(1), 0
-        for name in ("look", "call", "facts", "release", "open_again"):
-            setattr(self, name, SimpleNamespace(remote=self._remote(name)))
-
-    def _remote(self, name):
-        def ask(*arguments):
-            self.told_to_open += name == "open_again"
-            if name == "release":
-                self.leases.discard(arguments[0])
-            return (self, name, arguments)
-
-        return ask
-
-    def answer(self, name, arguments):
-        if isinstance(self.fate, Exception):
-            raise self.fate
-        if name == "look":
-            self.leases.add(arguments[0])
-            state, problem, final = self.fate or ("ready", "", False)
-            return ShardState(state, problem, final, "host", "node", next(self.opened))
-        if name == "facts":
-            return self.order.facts
-        return "done" if name == "open_again" else (self.order.number, *arguments)
-
-
-class MadeUpRay:
-    """What `RayShards` uses of Ray."""
-
-    exceptions = SimpleNamespace(ActorUnavailableError=Unavailable)
-
-    def __init__(self, facts) -> None:
-        self.named: dict[str, Actor] = {}
-        self.made: list[str] = []
-        self.late: set[int] = set()
-        self.next_fate: dict[int, object] = {}
-        self._facts = facts
-
-    def remote(self, _kind):
-        return SimpleNamespace(options=self._options)
-
-    def _options(self, *, name, **options):
-        assert options["lifetime"] == "detached"
-        assert options["max_restarts"] == -1
-        assert options["get_if_exists"]
-
-        def make(order):
-            if name not in self.named:
-                self.made.append(name)
-                self.named[name] = Actor(
-                    SimpleNamespace(number=order.number, root=order.root, facts=self._facts)
-                )
-                self.named[name].fate = self.next_fate.get(order.number)
-            return self.named[name]
-
-        return SimpleNamespace(remote=make)
-
-    def wait(self, asked, *, num_returns, timeout):
-        assert num_returns == len(asked)
-        assert timeout > 0
-        late = [one for one in asked if one[0].order.number in self.late]
-        return [one for one in asked if one not in late], late
-
-    def get(self, reference, timeout=None):  # noqa: ARG002
-        actor, name, arguments = reference
-        return actor.answer(name, arguments)
-
-    def kill(self, actor, *, no_restart):
-        assert not no_restart
-        actor.restarts += 1
-
-    def actor(self, number) -> Actor:
-        return next(one for one in self.named.values() if one.order.number == number)
-
-
-class NoWatcher:
-    """The test looks when it wants to."""
-
-    def __init__(self, look, *, name) -> None:  # noqa: ARG002
-        self.woken = 0
-
-    def wake(self):
-        self.woken += 1
-
-    def close(self, *, patience_s=0.0):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -124,32 +24,12 @@ def world(tmp_path_factory):
 
 @pytest.fixture
 def clock(monkeypatch):
-    now = SimpleNamespace(s=0.0)
-
-    def sleep(seconds):
-        now.s += seconds
-
-    fake = SimpleNamespace(monotonic=lambda: now.s, sleep=sleep)
-    monkeypatch.setattr(ray_shards, "time", fake)
-    return now
+    return fake_clock(monkeypatch)
 
 
 @pytest.fixture
 def ray(monkeypatch):
-    made_up = MadeUpRay(facts=object.__new__(ray_shards.ShardFacts))
-    monkeypatch.setattr(ray_shards, "take_ray", lambda _address: made_up)
-    monkeypatch.setattr(ray_shards, "let_go", lambda: None)
-    monkeypatch.setattr(ray_shards, "Watcher", NoWatcher)
-    return made_up
-
-
-def opened(world, *, strict=True) -> RayShards:
-    settings = world.settings(engine="ray", ray_address="10.0.0.1:6379")
-    return RayShards(settings, read_epoch(world.root), strict=strict)
-
-
-def everyone(shards):
-    return shards.ask("count_in", dict.fromkeys(range(SHARDS), (None,)))
+    return fake_ray(monkeypatch)
 
 
 def test_every_shard_has_an_actor_that_all_front_doors_share(world, ray, clock):  # noqa: ARG001
@@ -226,7 +106,7 @@ def test_an_actor_that_ended_for_good_is_made_anew_with_growing_pauses(world, ra
             die()
         clock.s += 0.5
     pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
-    assert pauses[0] < 5 < pauses[-1] <= ray_shards.LONGEST_PAUSE_S + 1
+    assert pauses[0] < 5 < pauses[-1] <= ray_keeper.LONGEST_PAUSE_S + 1
     ray.next_fate.clear()
     clock.s += 60
     shards.look_after()
@@ -345,6 +225,8 @@ def test_the_actors_body_opens_answers_and_keeps_leases(world, monkeypatch):
     assert isinstance(actor.call("picture", (99,)), Trouble)
     actor.release("door")
     assert actor._leases == {}
+    actor.look("door")
+    assert actor._leases == {}, "a look that came late takes no lease that was given back"
     other = ShardActor(ray_actor.ShardOrder(world.root, epoch, 1, "0.0.0"))
     while (state := other.look("door")).state == "opening":
         pass

@@ -12,11 +12,13 @@ from crossfix.errors import PriorOutsideGallery, TileNotFound
 from crossfix.gallery import Disc, Gallery
 from crossfix.gallery_manifest import BoundsModel
 from crossfix.geodesy import LonLat, tile_at
+from crossfix.prior import Region
 from crossfix.sharded_gallery_manifest import read_epoch
 from service.errors import ShardsLost
 from service.galleries.box import Box
 from service.galleries.one_piece import OnePiece
-from service.galleries.shards.callers import LocalShards, Told, rectangles_of_a_shard
+from service.galleries.shards.callers import Told, rectangles_of_a_shard
+from service.galleries.shards.local_shards import LocalShards
 from service.galleries.shards.merged_facts import merged_manifest
 from service.galleries.shards.shard import OpenShard
 from service.galleries.shards.sharded import ShardedServed
@@ -138,8 +140,29 @@ def test_under_a_prior_only_the_tiles_inside_it_count_as_looked_at(served, whole
         seen = int(np.count_nonzero(inside != lost))
         assert seen < 12
         reach = served.search(embedding(whole, 0), 50, prior=prior).reach
-        assert reach.tiles_share == pytest.approx(seen / (seen + 4))
-        assert reach.tiles_share <= seen / len(inside), "never surer than the truth"
+        assert reach.tiles_share == pytest.approx(seen / len(inside)), "runs of one tile are exact"
+
+
+def test_all_tiles_of_a_shard_that_was_never_open_may_lie_inside_a_prior(world, fake, whole):
+    prior = Disc(LonLat(lon=LON + 0.0015, lat=50.0015), 200.0)
+    inside = np.flatnonzero(prior.contains(whole.tiles.lon, whole.tiles.lat)) // 4
+    fake.lost = {1: "gone"}
+    del fake.shards[1]
+    reach = ShardedServed(read_epoch(world.root), fake).search(
+        embedding(whole, 0), 50, prior=prior
+    ).reach  # fmt: skip
+    seen = int(np.count_nonzero(inside != 1))
+    assert reach.tiles_share == pytest.approx(seen / (seen + 4))
+
+
+def test_a_lost_shard_without_a_tile_in_the_prior_makes_no_answer_partial(served, whole, fake):
+    lon, lat = float(whole.tiles.lon.mean()), float(whole.tiles.lat.mean())
+    corners = ((-8e-4, -1e-5), (8e-4, -1e-5), (8e-4, 1e-5), (-8e-4, 1e-5))
+    gap = Region((tuple(LonLat(lon + east, lat + north) for east, north in corners),))
+    assert not gap.contains(whole.tiles.lon, whole.tiles.lat).any()
+    fake.lost = dict.fromkeys(range(SHARDS), "gone")
+    with pytest.raises(PriorOutsideGallery):
+        served.search(embedding(whole, 0), 50, prior=gap)
 
 
 def test_a_prior_in_a_lost_shard_is_not_told_to_be_outside_the_gallery(served, whole, fake):
@@ -242,7 +265,7 @@ def test_the_shards_are_let_go_once_the_last_request_is_done(world, fake):
 
 
 def test_a_shard_opened_in_this_process_comes_back_by_itself(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("service.galleries.shards.callers._LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("service.galleries.shards.local_shards._LOOK_AGAIN_S", 0.05)
     epoch = read_epoch(world.root)
     folder = world.root / epoch.shards[1].directory
     away = folder.rename(tmp_path / "away")

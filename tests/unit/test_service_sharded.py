@@ -117,7 +117,7 @@ def test_a_lost_shard_is_told_in_every_answer(without_shard_1, whole_base):
         "1 of 4 parts of the gallery did not answer, so 25 %" in w for w in answer["warnings"]
     )
     narrow = localize(base, 300, lat=50.0015, lon=11.0015, radius_m=200.0)["warnings"]
-    assert any("parts of the gallery did not answer, so up to " in w for w in narrow)
+    assert any("parts of the gallery did not answer, so about " in w for w in narrow)
     assert any("% of the tiles in the given area were not" in w for w in narrow)
     kept = [one["tile_id"] for one in whole["matches"]]
     assert [one["tile_id"] for one in answer["matches"] if one["tile_id"] in kept] == [

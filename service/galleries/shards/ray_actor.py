@@ -80,6 +80,7 @@ class ShardActor:
         self._state: State = "opening"
         self._problem, self._is_corrupt = "", False
         self._leases: dict[str, float] = {"": time.monotonic()}  # time for the first to come
+        self._given_back: set[str] = set()
         self._lock, self._looking = threading.Lock(), threading.Lock()
         self._reopening: Reopening | None = None
         self._node_id = _node_id()
@@ -89,7 +90,8 @@ class ShardActor:
     def look(self, lease: str) -> ShardState:
         """How it is; renews the caller's lease, and opens again what could not be opened."""
         with self._lock:
-            self._leases[lease] = time.monotonic()
+            if lease not in self._given_back:  # calls of one caller may overtake each other
+                self._leases[lease] = time.monotonic()
             self._leases.pop("", None)
         return ShardState(
             self._state,
@@ -131,7 +133,9 @@ class ShardActor:
     def release(self, lease: str) -> None:
         """The caller needs the shard no more."""
         with self._lock:
+            self._given_back.add(lease)
             self._leases.pop(lease, None)
+            self._leases.pop("", None)
 
     def _open(self) -> None:
         is_corrupt = False

@@ -1,5 +1,6 @@
 """An epoch's shards as actors of a Ray cluster: placed, asked, looked after."""
 
+import functools
 import hashlib
 import threading
 import time
@@ -10,21 +11,19 @@ from typing import Any
 import crossfix
 from crossfix.errors import GalleryCorrupt, GalleryError
 from crossfix.sharded_gallery_manifest import EpochManifest
-from service.galleries.shards.callers import Calls, Told, Watcher
+from service.galleries.shards import patience
+from service.galleries.shards.callers import Calls, Told, Watcher, tell_lost
 from service.galleries.shards.ray_actor import ShardActor, ShardOrder, ShardState, Trouble
 from service.galleries.shards.ray_cluster import let_go, take_ray
+from service.galleries.shards.ray_keeper import LOST_LOOK_S, PLACED_WITHIN_S, Keeper, first_line
 from service.galleries.shards.shard import ShardFacts
 from service.logs.log import EVENTS
 from service.settings import Settings
 
 NAMESPACE = "crossfix"
-PROTOCOL = 2  # what actors are asked; front doors that speak another one share none
-LOOK_S, LOST_LOOK_S = 5.0, 0.5
+PROTOCOL = 3  # what actors are asked; front doors that speak another one share none
+LOOK_S = 5.0
 ANSWER_S = 2.0  # an actor answers `look` at once
-PLACED_WITHIN_S = 60.0
-HUNG_S = 60.0
-OPENED_WITHIN_S, _OPEN_S_PER_TILE = 600.0, 0.001  # of the largest shard; some 10 MB/s of its files
-LONGEST_PAUSE_S = 30.0
 NOT_PLACED = "no node has taken it yet; is there room?"
 _ROW_BYTES = 600  # an opened tile table
 _PROCESS_BYTES = 300 << 20
@@ -35,8 +34,10 @@ class RayShards:
     """A `ShardCaller`. Actors are named, so that front doors of one cluster share them.
 
     A shard that fails a call is asked no more until it has answered the watcher: requests do not
-    wait for what is known to be lost. Ray itself restarts an actor whose process or node died, on
-    another node if need be; actors that ended otherwise are made anew.
+    wait for what is known to be lost. One that answers too late, or fails several searches in a
+    row, must first succeed in a search for nothing in particular. Ray itself restarts an actor
+    whose process or node died, on another node if need be; actors that ended otherwise are made
+    anew.
 
     Attributes:
         facts, lost: see `ShardCaller`.
@@ -61,9 +62,10 @@ class RayShards:
         self.facts: dict[int, ShardFacts] = {}
         self._lock = threading.Lock()
         self._is_open = self._is_closed = False
-        self._keepers: dict[int, _Keeper] = {}
+        self._keepers: dict[int, Keeper] = {}
         try:
-            self._keepers = {number: _Keeper(self._make, number) for number in numbers}
+            for number in numbers:  # one by one: what is made before a failure is let go of
+                self._keepers[number] = Keeper(self._make, number)
             self._wait_for_all(strict=strict)
         except BaseException:
             self._release()
@@ -100,13 +102,14 @@ class RayShards:
                 continue
             if isinstance(answer, Trouble):
                 failures[number] = answer.why
-                self._watcher.wake()
             else:
                 answers[number] = answer
+            self._note_answer(number, method, answer)
         for reference in late:
-            failures[asked[reference]] = f"no answer within {patience_s:g} s"
+            number = asked[reference]
+            failures[number] = f"no answer within {patience_s:g} s"
             if timeout_s is None:
-                self._note_lost(asked[reference], TimeoutError(failures[asked[reference]]))
+                self._doubt(number, failures[number])
             else:
                 self._watcher.wake()
         return Told(answers, failures)
@@ -130,8 +133,31 @@ class RayShards:
                 self._note_state(number, self._ray.get(reference))
             except Exception as problem:
                 self._keepers[number].note_failure(self._ray, problem)
-                self._set_lost(number, _sentence(problem))
+                self._set_lost(number, first_line(problem))
+        self._probe_doubted()
         return LOST_LOOK_S if self.lost else LOOK_S
+
+    def _probe_doubted(self) -> None:
+        """One search for nothing in particular in each doubted shard whose pause is over."""
+        asked = {}
+        for number, keeper in self._keepers.items():
+            if (reference := keeper.probe()) is not None:
+                asked[reference] = number
+        ready, late = self._answers_to(asked, self._settings.shard_timeout_s)
+        for reference in ready:
+            number = asked[reference]
+            try:
+                answer = self._ray.get(reference)
+            except Exception as problem:
+                answer = Trouble(first_line(problem))
+            keeper = self._keepers[number]
+            if isinstance(answer, Trouble):
+                keeper.probation.note_trouble()
+            else:
+                keeper.is_doubted, keeper.failures_in_a_row = False, 0
+                self._set_found(number)
+        for reference in late:
+            self._keepers[asked[reference]].probation.note_trouble()
 
     def close(self) -> None:
         """Gives the leases back; the actors end unless another front door holds one."""
@@ -143,10 +169,18 @@ class RayShards:
         self._release()
 
     def _release(self) -> None:
-        told = [keeper.release(self._lease) for keeper in self._keepers.values()]
-        if asked := [reference for reference in told if reference is not None]:
-            self._ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
-        let_go()
+        """Gives all leases back, and ends actors that no node has taken.
+
+        Those would wait for room for ever, and be counted by whatever adds nodes to the cluster.
+        """
+        try:
+            told = [keeper.release(self._lease) for keeper in self._keepers.values()]
+            if asked := [reference for reference in told if reference is not None]:
+                self._ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+            for keeper in self._keepers.values():
+                keeper.end_if_never_heard(self._ray)
+        finally:
+            let_go()
 
     def _answers_to(
         self, asked: Mapping[Any, int], patience_s: float
@@ -163,7 +197,7 @@ class RayShards:
         # An actor opens again from its own root: a copy of the gallery needs actors of its own.
         place = hashlib.sha256(str(self._root).encode()).hexdigest()[:12]
         return (
-            self._ray.remote(ShardActor)
+            _actor_class(self._ray)
             .options(
                 name=f"shard-{PROTOCOL}-{crossfix.__version__}-{entry.manifest_sha256}-{place}",
                 namespace=NAMESPACE,
@@ -180,8 +214,7 @@ class RayShards:
 
     def _wait_for_all(self, *, strict: bool) -> None:
         """Until every shard is open or given up; then raises where that is not enough to serve."""
-        most = max(shard.tile_count for shard in self._epoch.shards)
-        longest_s = OPENED_WITHIN_S + _OPEN_S_PER_TILE * most
+        longest_s = patience.longest_opening_s(self._epoch)
         began = changed_at = time.monotonic()
         are_open = 0
         while True:
@@ -207,7 +240,7 @@ class RayShards:
                 "gallery under the same path",
             )
         for number, why in sorted(lost.items()):
-            _tell_lost(number, why)
+            tell_lost(number, why)
 
     def _require_no_corrupt(self) -> None:
         for number, state in self.states.items():
@@ -228,16 +261,43 @@ class RayShards:
             if not isinstance(facts, ShardFacts):
                 return
             self.facts = self.facts | {number: facts}
+        if not keeper.is_doubted:
+            self._set_found(number)
+
+    def _set_found(self, number: int) -> None:
+        state = self._keepers[number].state
         with self._lock:
-            if number in self.lost:
-                self.lost = {other: why for other, why in self.lost.items() if other != number}
-                fields = {"shard": number, "node": state.node, "pid": state.pid}
-                EVENTS.info(
-                    "shard_back" if self._is_open else "shard_open", extra={"fields": fields}
-                )
+            if state is None or number not in self.lost:
+                return
+            self.lost = {other: why for other, why in self.lost.items() if other != number}
+        fields = {"shard": number, "node": state.node, "pid": state.pid}
+        EVENTS.info("shard_back" if self._is_open else "shard_open", extra={"fields": fields})
+
+    def _note_answer(self, number: int, method: str, answer: object) -> None:
+        keeper = self._keepers[number]
+        if not isinstance(answer, Trouble):
+            if method == "search":
+                keeper.failures_in_a_row = 0
+            return
+        if method == "search":
+            keeper.failures_in_a_row += 1
+        if keeper.failures_in_a_row >= patience.FAILURES_IN_A_ROW:
+            self._doubt(number, answer.why)
+        else:
+            self._watcher.wake()
+
+    def _doubt(self, number: int, why: str) -> None:
+        """It is asked no more until it has been probed."""
+        keeper = self._keepers[number]
+        with self._lock:
+            is_news, keeper.is_doubted = not keeper.is_doubted, True
+        if is_news:
+            keeper.probation.note_trouble()
+        self._set_lost(number, why)
+        self._watcher.wake()
 
     def _note_lost(self, number: int, problem: Exception) -> str:
-        why = _sentence(problem)
+        why = first_line(problem)
         self._set_lost(number, why)
         self._watcher.wake()
         return why
@@ -247,79 +307,10 @@ class RayShards:
             known = number in self.lost
             self.lost = {**self.lost, number: why}
         if not known:
-            _tell_lost(number, why)
+            tell_lost(number, why)
 
 
-class _Keeper:
-    """One shard's actor: its handle, how it last was, and when to try what again."""
-
-    def __init__(self, make: Any, number: int) -> None:  # noqa: ANN401 - makes a Ray handle
-        self._make, self._number = make, number
-        self.actor: Any = make(number)
-        self.state: ShardState | None = None
-        self._heard_at: float | None = None
-        self._failures = 0
-        self._retry_at = 0.0
-        self._gone = False
-
-    def ask(self, lease: str) -> Any:  # noqa: ANN401 - a reference
-        """Asks for its state; an actor that is gone for good is first made anew."""
-        if self._gone:
-            if time.monotonic() < self._retry_at:
-                return None
-            self.actor, self._gone = self._make(self._number), False
-        return self.actor.look.remote(lease)
-
-    def note_state(self, state: ShardState) -> None:
-        """It answered; one that failed is told to try again, seldom."""
-        now = time.monotonic()
-        self.state, self._heard_at = state, now
-        if state.state == "ready":
-            self._failures = 0
-        elif state.state == "failed" and now >= self._retry_at:
-            if self._failures:
-                self.actor.open_again.remote()
-            self._back_off(now)
-
-    def is_coming(self, now: float, began: float) -> bool:
-        """Whether it may soon be open: it is being placed, or says that it opens.
-
-        Args:
-            began: when it was asked for.
-        """
-        if self.state is None or self._heard_at is None:
-            return now - began <= PLACED_WITHIN_S
-        return self.state.state == "opening" and now - self._heard_at <= PLACED_WITHIN_S
-
-    def note_silence(self, ray: Any) -> None:  # noqa: ANN401 - see ray_cluster
-        """It did not answer in time; one that hangs for long is restarted."""
-        if self._heard_at is not None and time.monotonic() - self._heard_at > HUNG_S:
-            self._heard_at = None
-            ray.kill(self.actor, no_restart=False)
-
-    def note_failure(self, ray: Any, problem: Exception) -> None:  # noqa: ANN401
-        """Ray says that it is away, or ended for good."""
-        if isinstance(problem, ray.exceptions.ActorUnavailableError):
-            return  # Ray restarts it
-        self._gone, self.state = True, None
-        self._back_off(time.monotonic())
-
-    def release(self, lease: str) -> Any:  # noqa: ANN401 - a reference
-        """Gives the lease back; None where nobody is there to take it, and it runs out."""
-        try:
-            return None if self._gone else self.actor.release.remote(lease)
-        except Exception:
-            return None
-
-    def _back_off(self, now: float) -> None:
-        self._failures += 1
-        self._retry_at = now + min(LOST_LOOK_S * 2 ** min(self._failures, 10), LONGEST_PAUSE_S)
-
-
-def _tell_lost(number: int, why: str) -> None:
-    EVENTS.error("shard_lost", extra={"fields": {"shard": number, "reason": why}})
-
-
-def _sentence(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return lines[0][:300]
+@functools.lru_cache(maxsize=1)
+def _actor_class(ray: Any) -> Any:  # noqa: ANN401 - see ray_cluster
+    """One for the process: Ray keeps each that it is given, here and in the cluster."""
+    return ray.remote(ShardActor)

@@ -15,6 +15,7 @@ from crossfix.vector_search import SearchResult
 from service.galleries.box import Box
 from service.galleries.coverage import cover
 from service.galleries.one_piece import OnePiece
+from service.galleries.shards.sketch import Sketch
 from service.galleries.shards.tile_rows import TileRows
 
 Float32 = NDArray[np.float32]
@@ -27,12 +28,14 @@ class ShardFacts:
 
     Attributes:
         coverage: a GeoJSON MultiPolygon.
+        sketch: where its tiles are, for when it does not answer any more.
     """
 
     manifest: GalleryManifest
     index_kind: IndexKind
     index_fallback: str
     coverage: dict[str, Any]
+    sketch: Sketch
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class OpenShard:
         self._piece = OnePiece(gallery)
         self._piece.warm_up()
         gallery.picture(0)
+        self.probe()
         self.facts = ShardFacts(
             manifest=gallery.manifest,
             index_kind=gallery.index_kind,
             index_fallback=gallery.index_fallback,
             coverage=cover(gallery.tiles, at_most=rectangles),
+            sketch=Sketch.of(gallery.tiles),
         )
 
     def search(self, embeddings: Float32, k: int, prior: Prior | None) -> ShardHits | None:
@@ -73,6 +78,11 @@ class OpenShard:
             SearchResult(rows[None], found.scores[:, : len(rows)]),
             TileRows.of(self._gallery.tiles, rows),
         )
+
+    def probe(self) -> None:
+        """One search for nothing in particular; raises whatever a search does."""
+        dim = self._gallery.manifest.embedding_dim
+        self.search(np.full((1, dim), dim**-0.5, np.float32), 1, None)
 
     def count_inside(self, prior: Prior) -> int:
         """How many of its tiles a search with this prior looks at."""

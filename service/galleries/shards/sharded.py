@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crossfix.encoder import Encoder
-from crossfix.errors import InvalidParameter, PriorOutsideGallery, TileNotFound
+from crossfix.errors import PriorOutsideGallery, TileNotFound
 from crossfix.gallery import require_same_space
 from crossfix.gallery_manifest import GalleryManifest, IndexKind
 from crossfix.geodesy import TileId, tile_bounds
@@ -21,6 +21,7 @@ from crossfix.prior import Prior
 from crossfix.sharded_gallery_fan_out import merge_results
 from crossfix.sharded_gallery_manifest import EpochManifest
 from crossfix.sharded_gallery_prior import touched
+from crossfix.sharded_gallery_rows import ShardRows
 from crossfix.vector_search import check_request
 from service.errors import ShardsLost
 from service.galleries.box import Box, pick_evenly
@@ -47,8 +48,7 @@ class ShardedServed:
 
     def __init__(self, epoch: EpochManifest, caller: ShardCaller) -> None:
         self.epoch, self._caller = epoch, caller
-        counts = [shard.tile_count for shard in epoch.shards]
-        self._starts = [0, *np.cumsum(counts).tolist()]
+        self._rows = ShardRows(epoch.shards)
         self._homes: OrderedDict[str, int] = OrderedDict()
         self._homes_lock = threading.Lock()
         self._log_again_at: dict[int, float] = {}
@@ -114,7 +114,7 @@ class ShardedServed:
             ShardsLost: none of the shards that may have such a tile answers.
         """
         embeddings = check_request(embeddings, k, dim=self.epoch.embedding_dim)
-        asked = touched(self.epoch.shards, prior)
+        asked = self._touched(prior)
         told = self._ask(
             "search", dict.fromkeys(asked, (embeddings, k, prior)), timeout_s=timeout_s
         )
@@ -128,10 +128,11 @@ class ShardedServed:
                 f"no tile's centre lies in {area}",
                 hint="GET /gallery tells the bounds; widen or drop the prior",
             )
-        found = merge_results({n: one.found for n, one in hits.items()}, self._starts, 1, k)
+        starts = self._rows.starts
+        found = merge_results({n: one.found for n, one in hits.items()}, starts, 1, k)
         rows = found.rows[0]
         tiles = joined([one.tiles for one in hits.values()])
-        gathered = np.concatenate([one.found.rows[0] + self._starts[n] for n, one in hits.items()])
+        gathered = np.concatenate([one.found.rows[0] + starts[n] for n, one in hits.items()])
         order = np.argsort(gathered, kind="stable")
         at = order[np.searchsorted(gathered[order], rows)]
         self._remember(zip((tiles.ids[i] for i in at.tolist()), rows.tolist(), strict=True))
@@ -150,7 +151,7 @@ class ShardedServed:
         told = self._ask("find_row", dict.fromkeys(range(self.shards_total), (tile_id,)))
         for number, row in sorted(told.answers.items()):
             if row is not None:
-                return int(self._starts[number] + row)
+                return self._rows.of(number, row)
         self._require_all(told, "find the tile")
         raise TileNotFound(
             f"the gallery has no tile {tile_id!r}", hint="ids are in the matches of /localize"
@@ -163,10 +164,8 @@ class ShardedServed:
             InvalidParameter: no such row.
             ShardsLost: its shard does not answer.
         """
-        if not 0 <= row < len(self):
-            raise InvalidParameter(f"row {row} is not one of {len(self)}")
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        told = self._ask("picture", {number: (row - self._starts[number],)})
+        number, local = self._rows.locate(row)
+        told = self._ask("picture", {number: (local,)})
         self._require_all(told, "read the picture")
         return bytes(told.answers[number])
 
@@ -232,20 +231,33 @@ class ShardedServed:
             for tile_id in list(itertools.islice(self._homes, max(0, len(self._homes) - _HOMES))):
                 del self._homes[tile_id]
 
+    def _touched(self, prior: Prior | None) -> list[int]:
+        """Numbers of the shards that may have a tile inside the prior."""
+        asked, facts = touched(self.epoch.shards, prior), self._caller.facts
+        if prior is None:
+            return asked
+        return [n for n in asked if n not in facts or facts[n].sketch.may_hold(prior)]
+
     def _reach(self, asked: Collection[int], told: Told, prior: Prior | None = None) -> Reach:
-        shards = self.epoch.shards
-        seen = sum(shards[number].tile_count for number in told.answers)
-        unseen = sum(shards[number].tile_count for number in told.failures)
+        shards, facts = self.epoch.shards, self._caller.facts
+        seen: float = sum(shards[number].tile_count for number in told.answers)
+        unseen: float = sum(shards[number].tile_count for number in told.failures)
         if prior is not None and unseen:
-            # Nobody knows how many of a lost shard's tiles lie inside: all may.
             hit = [number for number, one in told.answers.items() if one is not None]
             counted = self._ask("count_inside", dict.fromkeys(hit, (prior,)))
             seen = sum(counted.answers.values())
+            # Nobody knows where the tiles of a shard are that was never open: all may lie inside.
+            unseen = sum(
+                facts[number].sketch.count_inside(prior)
+                if number in facts
+                else shards[number].tile_count
+                for number in told.failures
+            )
         return Reach(
             shards_total=len(shards),
             shards_asked=len(asked),
             shards_answered=len(told.answers),
-            tiles_share=seen / max(1, seen + unseen) if unseen else 1.0,
+            tiles_share=seen / (seen + unseen) if unseen else 1.0,
         )
 
     def _require_all(self, told: Told, what: str) -> None:
