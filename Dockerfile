@@ -7,6 +7,7 @@ ARG PIP_VERSION=26.3
 ARG SETUPTOOLS_VERSION=84.2.1
 COPY deploy/containers/install.sh deploy/containers/requirements_of.py /opt/
 RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
     python3 -m venv /opt/tools \
     && /opt/tools/bin/python -m pip install --no-cache-dir \
       "pip==${PIP_VERSION}" "setuptools==${SETUPTOOLS_VERSION}" \
@@ -25,12 +26,16 @@ RUN python3 /opt/requirements_of.py pyproject.toml cpu serve index otel > serve.
 FROM tools AS serve-packages
 COPY constraints/serve.txt /opt/constraints.txt
 COPY --from=requirements /requirements/serve.txt /opt/requirements.txt
-RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
+RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
+    sh /opt/install.sh
 
 FROM tools AS serve-gpu-packages
 COPY constraints/serve-gpu.txt /opt/constraints.txt
 COPY --from=requirements /requirements/serve-gpu.txt /opt/requirements.txt
-RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
+RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
+    sh /opt/install.sh
 # ONNX Runtime looks for CUDA where the loader looks, which is not where wheels put it.
 RUN mkdir /opt/crossfix/cuda \
     && find /opt/crossfix/lib -path '*/nvidia/*' -name '*.so*' -exec ln -s -t /opt/crossfix/cuda {} +
@@ -38,17 +43,23 @@ RUN mkdir /opt/crossfix/cuda \
 FROM tools AS ray-packages
 COPY constraints/ray.txt /opt/constraints.txt
 COPY --from=requirements /requirements/ray.txt /opt/requirements.txt
-RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
+RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
+    sh /opt/install.sh
 
 FROM tools AS index-packages
 COPY constraints/index.txt /opt/constraints.txt
 COPY --from=requirements /requirements/index.txt /opt/requirements.txt
-RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
+RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
+    sh /opt/install.sh
 
 FROM tools AS train-packages
 COPY constraints/train.txt /opt/constraints.txt
 COPY --from=requirements /requirements/train.txt /opt/requirements.txt
-RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf sh /opt/install.sh
+RUN --mount=type=secret,id=pip_config,target=/etc/pip.conf \
+    --mount=type=secret,id=pip_certificates,target=/etc/pip-certificates.pem \
+    sh /opt/install.sh
 
 # Our own code, in a folder and so in a layer of its own: a change of it moves no other layer.
 FROM tools AS code

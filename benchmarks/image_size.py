@@ -1,7 +1,8 @@
 """How large the container images are: layers unpacked, and the archive one would send.
 
 `python -m benchmarks.image_size serve ray` measures images that `deploy/containers/build.sh` made
-and appends one row each to results/image_size.csv. Needs root and buildah.
+and appends one row each to results/image_size.csv. Needs root and buildah; with `--with docker` it
+measures the images of Docker's engine. The archive is written once, unpacked, below `--scratch`.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from benchmarks.record import ROOT, append_row
 
 sys.path.insert(0, str(ROOT / "deploy" / "containers"))
-from local_images import STORAGE, LocalImages
+from local_images import STORAGE, DockerImages, LocalImages, layer_bytes_of
 
 MEGABYTE = 1e6
 
@@ -27,13 +28,12 @@ def compressed_bytes(archive: Path) -> int:
     return size + len(packer.flush())
 
 
-def row_of(images: LocalImages, image: str, scratch: Path) -> dict[str, object]:
+def row_of(images: LocalImages | DockerImages, image: str, scratch: Path) -> dict[str, object]:
     """What one image weighs, in megabytes of a million bytes."""
-    layers = images.layer_bytes(image)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         archive = Path(folder) / "image.tar"
         images.save(image, archive)
-        packed = compressed_bytes(archive)
+        layers, packed = layer_bytes_of(archive), compressed_bytes(archive)
     return {
         "image": image.rpartition("/")[2].partition(":")[0],
         "unpacked_mb": round(sum(layers) / MEGABYTE),
@@ -50,12 +50,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="+")
     parser.add_argument("--tag", default="local")
+    parser.add_argument("--with", dest="program", choices=("buildah", "docker"), default="buildah")
     parser.add_argument("--storage", type=Path, default=STORAGE)
+    parser.add_argument("--scratch", type=Path, default=Path("/var/tmp"))
     parser.add_argument("--no-record", action="store_true")
     given = parser.parse_args()
-    images = LocalImages(given.storage)
+    docker = given.program == "docker"
+    images = DockerImages() if docker else LocalImages(given.storage)
     for target in given.targets:
-        row = row_of(images, f"localhost/crossfix-{target}:{given.tag}", images.storage)
+        image = f"{'' if docker else 'localhost/'}crossfix-{target}:{given.tag}"
+        row = row_of(images, image, given.scratch)
         print(row)
         if not given.no_record:
             append_row("image_size", row)

@@ -14,6 +14,14 @@ from crossfix.gallery import Gallery, current_version
 from crossfix.gallery_journal import find_orphan, settle
 from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
 from crossfix.manifest import write_json_atomic
+from crossfix.sharded_gallery import ShardedGallery
+from crossfix.sharded_gallery_manifest import (
+    CURRENT_EPOCH_FILE,
+    EPOCHS_DIRECTORY,
+    current_epoch,
+    epoch_path,
+    is_sharded,
+)
 
 LOCK_FILE = ".lock"
 
@@ -59,25 +67,32 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
+def live_version(root: Path) -> str:
+    """The live version's name, or the live epoch's of a sharded gallery.
+
+    Raises:
+        GalleryNotFound: no gallery there.
+        GalleryCorrupt: what names it is not valid.
+    """
+    return current_epoch(root) if is_sharded(root) else current_version(root)
+
+
 def list_versions(root: Path) -> list[str]:
-    """Versions on disk, oldest first; without one that a killed build left before it was live.
+    """Versions, or epochs, on disk, oldest first.
+
+    Without one that a killed build left before it was live.
 
     Raises:
         GalleryCorrupt: the journal of a killed build is not valid.
     """
-    directory = root / VERSIONS_DIRECTORY
-    if not directory.is_dir():
-        return []
     orphan = find_orphan(root)
-    return sorted(
-        path.name
-        for path in directory.iterdir()
-        if path.name != orphan and (path / MANIFEST_FILE).is_file()
-    )
+    versions = (path.parent.name for path in (root / VERSIONS_DIRECTORY).glob(f"*/{MANIFEST_FILE}"))
+    epochs = (path.stem for path in (root / EPOCHS_DIRECTORY).glob("[!.]*.json"))
+    return sorted({*versions, *epochs} - {orphan})
 
 
 def find_version(root: Path, name: str | None) -> str:
-    """A version that can be made live.
+    """A version, or an epoch, that can be made live.
 
     Args:
         name: which; None for the newest one older than the live one.
@@ -88,7 +103,7 @@ def find_version(root: Path, name: str | None) -> str:
     """
     versions = list_versions(root)
     if name is None:
-        live = current_version(root)
+        live = live_version(root)
         older = [one for one in versions if one < live]
         if not older:
             raise GalleryNotFound(
@@ -103,27 +118,34 @@ def find_version(root: Path, name: str | None) -> str:
 
 
 def make_live(root: Path, version: str) -> None:
-    """Repoints `CURRENT.json`, durably and in one step; only inside :func:`locked`.
+    """Replaces one small file, durably and in one step; only inside :func:`locked`.
 
-    The version must have been verified: whoever reads the gallery takes it from now on.
+    Of a sharded gallery it names the epoch, so that all shards are switched at once. The version
+    must have been verified: whoever reads the gallery takes it from now on.
     """
-    write_json_atomic(root / CURRENT_FILE, {"version": version})
+    if epoch_path(root, version).is_file():
+        write_json_atomic(root / CURRENT_EPOCH_FILE, {"epoch": version})
+    else:
+        write_json_atomic(root / CURRENT_FILE, {"version": version})
 
 
 def rollback(root: Path, to: str | None = None) -> str:
-    """Makes an older version live again, after verifying it; returns its name.
+    """Makes an older version, or epoch, live again, after verifying it; returns its name.
 
     Args:
         to: the version; default the newest one older than the live one.
 
     Raises:
         GalleryNotFound: no such version.
-        GalleryCorrupt: its files do not match its manifest.
+        GalleryError: a shard of it is not there, or its files do not match its manifest.
         PublishError: another process is writing the gallery, or it cannot be written.
     """
-    current_version(root)  # nothing is created where there is no gallery
+    live_version(root)  # nothing is created where there is no gallery
     with locked(root):
         version = find_version(root, to)
-        Gallery.open(root, version=version, verify=True)
+        if is_sharded(root):
+            ShardedGallery.open(root, epoch=version, verify=True, strict=True).close()
+        else:
+            Gallery.open(root, version=version, verify=True)
         make_live(root, version)
     return version

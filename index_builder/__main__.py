@@ -11,6 +11,7 @@ from pathlib import Path
 from crossfix.encoder import Encoder
 from crossfix.errors import CrossfixError, InvalidParameter
 from crossfix.gallery import Gallery
+from crossfix.gallery_versions import rollback
 from crossfix.manifest import write_json_atomic
 from crossfix.sharded_gallery import ShardedGallery
 from crossfix.sharded_gallery_manifest import is_sharded
@@ -21,7 +22,7 @@ from index_builder.forecast import forecast_build
 from index_builder.from_arguments import build_request, update_request
 from index_builder.inspection.inspect_gallery import Inspection, count_sources, summarise_versions
 from index_builder.lifeline import stop_with_stdin
-from index_builder.pieces import roll_back, verify_pieces
+from index_builder.pieces import verify_pieces
 from index_builder.progress_display import ProgressDisplay
 from index_builder.progress_events import ProgressEvents, tell_problem, tell_report
 from index_builder.screens.building import build_screen, plan_screen
@@ -128,7 +129,7 @@ def _evaluate(arguments: argparse.Namespace) -> str:
 
 
 def _rollback(arguments: argparse.Namespace) -> str:
-    version = roll_back(arguments.gallery, arguments.to)
+    version = rollback(arguments.gallery, arguments.to)
     return lines([("gallery", f"{arguments.gallery}"), ("live", version)])
 
 

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from crossfix.encoder import Encoder
 from crossfix.errors import InvalidParameter, PublishError, SourceError
-from crossfix.gallery import current_version
+from crossfix.gallery_versions import live_version
 from crossfix.onnx_session import CPU, CUDA, Device
-from crossfix.sharded_gallery_manifest import current_epoch, is_sharded
 from index_builder.build_request import Base, BuildReport, BuildRequest
 from index_builder.build_run import BUILD_STEPS, BuildRun, OnProgress
 from index_builder.embedding.open_task import computed_on
@@ -139,9 +138,7 @@ def _check_live(request: BuildRequest, base: Base | None) -> None:
     require_kind(request.out, sharded=request.shards > 1)
     if base is None:
         return
-    root = request.out
-    live = current_epoch(root) if is_sharded(root) else current_version(root)
-    if live != base.manifest.version:
+    if live_version(request.out) != base.manifest.version:
         raise PublishError(
             f"{request.out} was changed by another process meanwhile", hint="update it again"
         )

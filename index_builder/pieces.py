@@ -9,15 +9,15 @@ import pyarrow as pa
 
 from crossfix.encoder import Encoder
 from crossfix.errors import GalleryCorrupt, GalleryNotFound
-from crossfix.gallery import current_version, version_directory
+from crossfix.gallery import version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE, TILES_FILE, BoundsModel, GalleryManifest
+from crossfix.gallery_versions import list_versions, live_version
 from crossfix.manifest import read_model
-from crossfix.sharded_gallery_manifest import current_epoch, is_sharded, read_epoch, shard_root
+from crossfix.sharded_gallery_manifest import is_sharded, read_epoch, shard_root
 from crossfix.tile_table import SCHEMA, TileTable
 from index_builder.assembly.bounds import find_bounds
 from index_builder.assembly.content import ContentHash
 from index_builder.indexing.joining import least_exact
-from index_builder.publish import list_versions, rollback
 from index_builder.verify import VerifyReport, verify_gallery
 
 _NUMBERS = [one.name for one in SCHEMA if pa.types.is_floating(one.type)]
@@ -52,12 +52,7 @@ def list_names(root: Path) -> tuple[list[str], str]:
         GalleryNotFound: no gallery there.
         GalleryCorrupt: what names the live one is not valid.
     """
-    if is_sharded(root):
-        from crossfix.sharded_gallery_epochs import list_epochs
-
-        live = current_epoch(root)
-        return list_epochs(root), live
-    live = current_version(root)  # first: what becomes live meanwhile must not be missing
+    live = live_version(root)  # first: what becomes live meanwhile must not be missing
     return list_versions(root), live
 
 
@@ -156,16 +151,3 @@ def verify_pieces(root: Path, version: str | None, encoder: Encoder | None) -> V
         sample_reread=sum(one.sample_reread for one in reports),
         notes=tuple(dict.fromkeys(note for one in reports for note in one.notes)),
     )
-
-
-def roll_back(root: Path, to: str | None) -> str:
-    """Makes an older version, or epoch, live again; its name.
-
-    Raises:
-        GalleryError: there is none, or it is not whole.
-    """
-    if is_sharded(root):
-        from index_builder.sharding_epochs import rollback_epoch
-
-        return rollback_epoch(root, to)
-    return rollback(root, to)

@@ -12,8 +12,8 @@ from pathlib import Path
 from crossfix.gallery import version_directory
 from crossfix.gallery_journal import conclude
 from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest
+from crossfix.gallery_versions import make_live
 from crossfix.manifest import fsync_directory, sha256_file
-from crossfix.sharded_gallery_epochs import make_epoch_live
 from crossfix.sharded_gallery_manifest import (
     SHARDS_DIRECTORY,
     EpochManifest,
@@ -89,7 +89,7 @@ def publish_sharded(
     epoch = _epoch_manifest(whole, entries)
     write_epoch(root, epoch)
     step("epoch_written")
-    make_epoch_live(root, epoch.epoch)
+    make_live(root, epoch.epoch)
     step("epoch_live")
     conclude(root)
     removed = prune_epochs(root, keep=keep)

@@ -1,4 +1,4 @@
-"""Epochs of a sharded gallery: listed, made live, rolled back, pruned."""
+"""Epochs of a sharded gallery: written and pruned."""
 
 import os
 import shutil
@@ -8,9 +8,8 @@ from crossfix.errors import GalleryCorrupt, PublishError
 from crossfix.gallery import current_version, version_directory
 from crossfix.gallery_journal import PRUNED_PREFIX, announce, settle
 from crossfix.gallery_manifest import CURRENT_FILE, MANIFEST_FILE, VERSIONS_DIRECTORY
+from crossfix.gallery_versions import list_versions
 from crossfix.manifest import fsync_directory, sha256_file, write_json_atomic
-from crossfix.sharded_gallery import ShardedGallery
-from crossfix.sharded_gallery_epochs import find_epoch, list_epochs, make_epoch_live
 from crossfix.sharded_gallery_manifest import (
     CURRENT_EPOCH_FILE,
     EPOCHS_DIRECTORY,
@@ -22,7 +21,7 @@ from crossfix.sharded_gallery_manifest import (
     read_epoch,
     shard_root,
 )
-from index_builder.publish import BUILDING_PREFIX, locked
+from index_builder.publish import BUILDING_PREFIX
 
 
 def require_kind(root: Path, *, sharded: bool) -> None:
@@ -70,24 +69,6 @@ def write_epoch(root: Path, manifest: EpochManifest) -> Path:
     return path
 
 
-def rollback_epoch(root: Path, to: str | None = None) -> str:
-    """Makes an older epoch live again, after verifying every shard of it; returns its name.
-
-    Args:
-        to: the epoch; default the newest one older than the live one.
-
-    Raises:
-        GalleryNotFound: no such epoch.
-        GalleryError: a shard of it is not there, or not whole.
-    """
-    current_epoch(root)  # nothing is created where there is no gallery
-    with locked(root):
-        epoch = find_epoch(root, to)
-        ShardedGallery.open(root, epoch=epoch, verify=True, strict=True).close()
-        make_epoch_live(root, epoch)
-    return epoch
-
-
 def prune_epochs(root: Path, *, keep: int) -> list[str]:
     """Removes the oldest epochs beyond `keep`, never the live one, and what only they named.
 
@@ -98,12 +79,12 @@ def prune_epochs(root: Path, *, keep: int) -> list[str]:
         names of the removed epochs.
     """
     live = current_epoch(root)
-    others = [name for name in list_epochs(root) if name != live]
+    others = [name for name in list_versions(root) if name != live]
     surplus = others[: max(0, len(others) - max(0, keep - 1))]
     for name in surplus:
         epoch_path(root, name).unlink()
     fsync_directory(root / EPOCHS_DIRECTORY)
-    kept = [read_epoch(root, name) for name in list_epochs(root)]
+    kept = [read_epoch(root, name) for name in list_versions(root)]
     for folder in sorted((root / SHARDS_DIRECTORY).iterdir()):
         _prune_shard(folder, _versions_of(root, folder, kept))
     for path in [*root.glob(f".{CURRENT_EPOCH_FILE}.*"), *(root / EPOCHS_DIRECTORY).glob(".*")]:

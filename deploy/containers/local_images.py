@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,3 +64,31 @@ class LocalImages:
         if done.returncode:
             raise SystemExit(f"buildah {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout.strip()
+
+
+class DockerImages:
+    """The images that Docker's engine keeps; needs its command and the right to use it."""
+
+    def config(self, image: str) -> dict:
+        """Docker's configuration of `image`: Env, User, Entrypoint, Healthcheck, Labels ..."""
+        return json.loads(_docker("image", "inspect", image))[0]["Config"]
+
+    def save(self, image: str, archive: Path) -> None:
+        """Writes the file that `docker load` reads, uncompressed."""
+        _docker("save", "--output", str(archive), image)
+
+
+def layer_bytes_of(archive: Path) -> list[int]:
+    """Sizes of the layers in a file that `docker load` reads, from the base upwards, in bytes."""
+    with tarfile.open(archive) as opened:
+        listing = opened.extractfile("manifest.json")
+        assert listing is not None
+        (image,) = json.load(listing)
+        return [opened.getmember(layer).size for layer in image["Layers"]]
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"docker {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.strip()

@@ -1,9 +1,12 @@
 """Writes a pip.conf that says what pip's configuration here says, for use inside a build.
 
 `python3 this_machines_pip.py pip.conf` prints, one per line, the volumes a build needs for it:
-package folders on this disk and the certificates that pip trusts.
+package folders on this disk and the certificates that pip trusts. With `--no-folders`, for Docker,
+whose builds have no volumes, it leaves the folders out and prints the file of certificates, which
+the build must see as /etc/pip-certificates.pem.
 """
 
+import argparse
 import ast
 import configparser
 import subprocess
@@ -11,6 +14,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+CERTIFICATES = "/etc/pip-certificates.pem"
 USEFUL = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert", "timeout", "proxy")
 
 
@@ -37,23 +41,38 @@ def volumes_of(settings: dict[str, str]) -> list[str]:
     return [f"{folder}:{folder}:ro" for folder in sorted(folders)]
 
 
+def without_folders(settings: dict[str, str]) -> dict[str, str]:
+    """The settings less what lies on this disk; the certificates are where the build sees them."""
+    kept = {
+        option: " ".join(word for word in value.split() if not _is_path(word))
+        for option, value in settings.items()
+    }
+    if "cert" in settings:
+        kept["cert"] = CERTIFICATES
+    return {option: value for option, value in kept.items() if value}
+
+
 def _is_path(word: str) -> bool:
     return word.startswith(("file://", "/"))
 
 
-def main(target: Path) -> None:
-    """Writes `target` and prints the volumes."""
+def main() -> None:
+    """Writes the file and prints the volumes, or the certificates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--no-folders", action="store_true")
+    given = parser.parse_args()
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
     settings = settings_of(listing)
+    printed = [settings.get("cert", "")] if given.no_folders else volumes_of(settings)
     writer = configparser.RawConfigParser()
-    writer["global"] = settings
-    with target.open("w", encoding="utf-8") as handle:
+    writer["global"] = without_folders(settings) if given.no_folders else settings
+    with given.target.open("w", encoding="utf-8") as handle:
         writer.write(handle)
-    for volume in volumes_of(settings):
-        sys.stdout.write(f"{volume}\n")
+    sys.stdout.write("".join(f"{line}\n" for line in printed if line))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

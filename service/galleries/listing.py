@@ -7,12 +7,10 @@ from pathlib import Path
 from crossfix.errors import CrossfixError, GalleryCorrupt
 from crossfix.gallery import version_directory
 from crossfix.gallery_manifest import MANIFEST_FILE, GalleryManifest, SourceInfo
-from crossfix.gallery_versions import list_versions
+from crossfix.gallery_versions import list_versions, live_version
 from crossfix.manifest import read_model
-from crossfix.sharded_gallery_epochs import list_epochs
 from crossfix.sharded_gallery_manifest import is_sharded, read_epoch
 from service.galleries.schemas import Credit, VersionInfo
-from service.galleries.served import live_version
 from service.galleries.snapshot import Snapshot
 from service.schemas import EncoderName
 
@@ -38,7 +36,7 @@ class VersionShelf:
         """Every version, newest first; empty where the folder cannot be read."""
         sharded = is_sharded(self._root)
         try:
-            names = list_epochs(self._root) if sharded else list_versions(self._root)
+            names = list_versions(self._root)
         except (CrossfixError, OSError):
             names = []
         if sharded:

@@ -1,7 +1,6 @@
 """What the service asks of a gallery, whether it is one piece here or shards on many machines."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,11 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crossfix.encoder import Encoder
-from crossfix.gallery import current_version
 from crossfix.gallery_manifest import GalleryManifest, IndexKind
 from crossfix.geodesy import TileId
 from crossfix.prior import Prior
-from crossfix.sharded_gallery_manifest import current_epoch, is_sharded
 from crossfix.tile_table import TileTable
 from crossfix.vector_search import SearchResult
 from service.galleries.box import Box
@@ -168,16 +165,6 @@ class ServedGallery(Protocol):
     def close(self) -> None:
         """Lets go of what is not only memory of this process; may be called more than once."""
         ...
-
-
-def live_version(root: Path) -> str:
-    """The live version's name, or the live epoch's of a sharded gallery.
-
-    Raises:
-        GalleryNotFound: no gallery there.
-        GalleryCorrupt: what names it is not valid.
-    """
-    return current_epoch(root) if is_sharded(root) else current_version(root)
 
 
 def is_answering(gallery: ServedGallery) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from crossfix.errors import CrossfixError
 from crossfix.gallery import version_directory
+from crossfix.gallery_versions import live_version
 from crossfix.sharded_gallery_manifest import epoch_path, is_sharded, read_epoch, shard_root
 from service.errors import NotReady
 from service.galleries.daemon_thread import run_in_daemon
 from service.galleries.file_states import FileStates, file_states
 from service.galleries.hanging_calls import call_within
-from service.galleries.served import live_version
 from service.galleries.snapshot_activation import explain, switch_on_disk
 from service.galleries.snapshot_loading import Snapshot, load_snapshot, load_version, run_canary
 from service.logs.log import EVENTS

@@ -9,8 +9,6 @@ from crossfix.errors import (
     PublishError,
 )
 from crossfix.gallery_versions import GalleryLocked, find_version, locked, make_live
-from crossfix.sharded_gallery_epochs import find_epoch, make_epoch_live
-from crossfix.sharded_gallery_manifest import is_sharded
 from service.errors import ClusterUnavailable, JobRunning, VersionNotFound, VersionUnusable
 from service.galleries.snapshot_loading import Snapshot, load_version
 from service.settings import Settings
@@ -32,11 +30,10 @@ def switch_on_disk(settings: Settings, live: Snapshot, version: str | None) -> S
     """
     root = settings.gallery
     with locked(root):
-        sharded = is_sharded(root)
-        wanted = find_epoch(root, version) if sharded else find_version(root, version)
+        wanted = find_version(root, version)
         snapshot = load_version(settings, wanted, live.encoder)
         try:
-            (make_epoch_live if sharded else make_live)(root, wanted)
+            make_live(root, wanted)
         except BaseException:
             snapshot.gallery.close()
             raise

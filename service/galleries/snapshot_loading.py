@@ -17,12 +17,13 @@ from crossfix.errors import (
     GalleryError,
 )
 from crossfix.estimate import CANDIDATES
+from crossfix.gallery_versions import live_version
 from crossfix.images import Photo
 from crossfix.manifest import read_model
 from crossfix.preprocess import prepare
 from crossfix.view import QUERY_VIEWS
 from service.galleries.opening import Candidate, find_candidate, open_candidate
-from service.galleries.served import ServedGallery, live_version
+from service.galleries.served import ServedGallery
 from service.logs.log import EVENTS
 from service.settings import Settings
 

@@ -15,19 +15,21 @@ from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN, GPU = ROOT / "docker-compose.yml", ROOT / "docker-compose.gpu.yml"
+PIP = ROOT / "docker-compose.pip.yml"
 TEXT = MAIN.read_text(encoding="utf-8")
 RAW: dict[str, Any] = yaml.safe_load(TEXT)
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 VARIABLE = re.compile(r"\$\{(\w+)(?::?[-?]([^}]*))?\}")
 FIXED = {"CROSSFIX_HOST": "0.0.0.0", "CROSSFIX_PORT": "8000"}
 PATHS = {"CROSSFIX_ENCODER": "/data/encoder", "CROSSFIX_GALLERY": "/data/gallery"}
-TO_BUILD = {"crossfix", "index", "train", "keys", "ray-head", "ray-worker", "crossfix-ray"}
+OURS = {"crossfix", "index", "train", "keys", "ray-head", "ray-worker", "crossfix-ray"}
+BUILT = OURS - {"ray-worker", "crossfix-ray"}  # these have the head's image
 PASSWORD = {"GRAFANA_ADMIN_PASSWORD": "for-this-test"}
 
 
 def variables() -> dict[str, str]:
-    """Every variable of the file, and its default."""
-    return dict(VARIABLE.findall(TEXT))
+    """Every variable of the files, and its default."""
+    return dict(VARIABLE.findall(TEXT + PIP.read_text(encoding="utf-8")))
 
 
 def with_defaults(value: str) -> str:
@@ -151,7 +153,9 @@ def test_containers_can_do_little_and_take_little(name) -> None:
     assert service["logging"]["options"]["max-size"]
     assert "privileged" not in service
     assert ":latest" not in service["image"]
-    assert ("build" in service or name == "keys") == (name in TO_BUILD)
+    assert ("build" in service) == (name in BUILT)
+    # Our images are in no registry: nobody's of the same name may be taken for them.
+    assert service.get("pull_policy") == ("never" if name in OURS else None)
 
 
 @pytest.mark.parametrize("name", RAW["services"])
@@ -199,6 +203,18 @@ def test_ray_which_runs_any_code_asks_for_a_token_and_has_a_network_of_its_own()
     assert RAW["services"]["ray-worker"]["scale"] == 2
 
 
+def test_the_base_of_a_build_and_pips_configuration_can_be_given() -> None:
+    given = composed(**PASSWORD, PYTHON_IMAGE="a-base:1")["services"]
+    secrets = yaml.safe_load(PIP.read_text(encoding="utf-8"))
+    for name in BUILT:
+        assert given[name]["build"]["args"] == {"PYTHON_IMAGE": "a-base:1"}
+        assert secrets["services"][name]["build"]["secrets"] == list(secrets["secrets"])
+    assert set(secrets["services"]) == BUILT
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for secret in secrets["secrets"]:
+        assert f"--mount=type=secret,id={secret}," in dockerfile
+
+
 def test_artifacts_are_mounted_for_reading_where_nothing_is_made() -> None:
     for name in ("crossfix", "crossfix-ray", "ray-worker"):
         for mount in RAW["services"][name]["volumes"]:
@@ -223,7 +239,7 @@ def test_targets_and_folders_are_those_of_the_dockerfile() -> None:
     # A volume takes the owner of the folder it is first mounted on; without one it is root's.
     owned = re.search(r"mkdir -p ((?:/\S+ ?)+)", dockerfile)
     assert owned
-    for name in ("crossfix", "index", "train", "keys"):
+    for name in ("crossfix", "index", "train", "keys", "crossfix-ray"):
         for mount in RAW["services"][name]["volumes"]:
             source, target = with_defaults(mount).split(":")[:2]
             if source in RAW["volumes"]:

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from crossfix.sharded_gallery_epochs import list_epochs
+from crossfix.gallery_versions import list_versions as list_epochs
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
 from index_builder.build import BuildRequest, build_gallery
 from index_builder.pieces import verify_pieces

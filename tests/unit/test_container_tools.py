@@ -2,9 +2,12 @@
 
 import http.server
 import importlib.util
+import io
+import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -112,3 +115,31 @@ def test_folders_on_this_disk_become_volumes_with_what_lies_beside_an_index(tmp_
     assert load("this_machines_pip").volumes_of(settings) == [
         f"{tmp_path}/{name}:{tmp_path}/{name}:ro" for name in ("index", "wheels")
     ]
+
+
+def test_a_build_without_volumes_keeps_addresses_and_sees_the_certificates_elsewhere() -> None:
+    settings = {
+        "cert": "/etc/ssl/certs/ca-certificates.crt",
+        "extra-index-url": "file:///srv/simple http://127.0.0.1/simple",
+        "find-links": "/srv/wheels",
+        "timeout": "180",
+    }
+    pip = load("this_machines_pip")
+    assert pip.without_folders(settings) == {
+        "cert": "/etc/pip-certificates.pem",
+        "extra-index-url": "http://127.0.0.1/simple",
+        "timeout": "180",
+    }
+    dockerfile = (FOLDER.parents[1] / "Dockerfile").read_text(encoding="utf-8")
+    assert f"id=pip_certificates,target={pip.CERTIFICATES}" in dockerfile
+
+
+def test_layers_of_an_archive_are_counted_from_the_base_upwards(tmp_path) -> None:
+    layers = {"b.tar": b"x" * 700, "a.tar": b"y" * 300}
+    listing = json.dumps([{"Layers": ["a.tar", "b.tar"]}]).encode()
+    with tarfile.open(tmp_path / "image.tar", "w") as archive:
+        for name, content in {**layers, "manifest.json": listing}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    assert load("local_images").layer_bytes_of(tmp_path / "image.tar") == [300, 700]

@@ -260,7 +260,7 @@ def test_what_cannot_be_updated_is_said(world, encoder_dir, monkeypatch):
     with locked(world / "g"), pytest.raises(PublishError, match="is writing"):
         update(encoder_dir, world / "g")
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "current_version", lambda _root: "another")
+        patch.setattr(build_module, "live_version", lambda _root: "another")
         with pytest.raises(PublishError, match="changed by another process"):
             update(encoder_dir, world / "g")
     (first.directory / "recipe.json").unlink()

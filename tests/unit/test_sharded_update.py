@@ -12,9 +12,10 @@ import pytest
 from crossfix.errors import GalleryCorrupt, InvalidParameter, PublishError
 from crossfix.gallery import Gallery
 from crossfix.gallery_manifest import PICTURES_FILE, TILES_FILE, VECTORS_FILE
+from crossfix.gallery_versions import list_versions as list_epochs
+from crossfix.gallery_versions import rollback as rollback_epoch
 from crossfix.geodesy import morton_code
 from crossfix.manifest import read_model
-from crossfix.sharded_gallery_epochs import list_epochs
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
 from index_builder.assembly.changes import UpdateCounts
 from index_builder.build import BUILD_STEPS, BuildRequest, build_gallery
@@ -23,7 +24,6 @@ from index_builder.pieces import find_pieces, verify_pieces
 from index_builder.publish import STEPS
 from index_builder.recipe import GalleryRecipe, IndexRequest
 from index_builder.sharding import SHARDED_STEPS
-from index_builder.sharding_epochs import rollback_epoch
 from index_builder.sharding_shard import os as linking
 from index_builder.sources.rasters.block_source import BlockSource
 from index_builder.update import Changes, UpdateRequest, update_gallery

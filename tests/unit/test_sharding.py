@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from crossfix import gallery_versions
 from crossfix.errors import (
     GalleryCorrupt,
     GalleryError,
@@ -15,16 +16,16 @@ from crossfix.errors import (
     PublishError,
 )
 from crossfix.gallery import Gallery
+from crossfix.gallery_versions import list_versions as list_epochs
+from crossfix.gallery_versions import rollback as rollback_epoch
 from crossfix.geodesy import morton_code
 from crossfix.sharded_gallery import ShardedGallery
-from crossfix.sharded_gallery_epochs import list_epochs
 from crossfix.sharded_gallery_manifest import current_epoch, read_epoch
-from index_builder import sharding_epochs
 from index_builder.assembly.content import hash_content
 from index_builder.pieces import verify_pieces
 from index_builder.publish import STEPS, locked
 from index_builder.sharding import SHARDED_STEPS
-from index_builder.sharding_epochs import prune_epochs, require_kind, rollback_epoch
+from index_builder.sharding_epochs import prune_epochs, require_kind
 from index_builder.sharding_split import keep_cuts, plan_cuts
 from index_builder.sharding_verify import check_epoch
 from tests.made_up_gallery import (
@@ -203,13 +204,13 @@ def test_a_shard_on_another_disk_is_emptied_through_its_link(tmp_path):
 
 def test_rollback_goes_to_a_whole_epoch_only(tmp_path):
     first = build(tmp_path).manifest
-    with pytest.raises(GalleryNotFound, match="no epoch older"):
+    with pytest.raises(GalleryNotFound, match="no version older"):
         rollback_epoch(tmp_path)
     second = build(tmp_path, seed=1).manifest
     assert rollback_epoch(tmp_path) == first.epoch == current_epoch(tmp_path)
     prune_epochs(tmp_path, keep=1)
     assert list_epochs(tmp_path) == [first.epoch]
-    with pytest.raises(GalleryNotFound, match=f"no epoch '{second.epoch}'"):
+    with pytest.raises(GalleryNotFound, match=f"no version '{second.epoch}'"):
         rollback_epoch(tmp_path, second.epoch)
     third = build(tmp_path, seed=2).manifest
     shutil.rmtree(tmp_path / first.shards[0].directory / "versions" / first.shards[0].version)
@@ -258,7 +259,7 @@ def test_what_is_live_is_read_when_the_lock_is_held(tmp_path, monkeypatch):
         assert rollback_epoch(root) == epochs[1]
         return locked(root)
 
-    monkeypatch.setattr(sharding_epochs, "locked", locked_after_another)
+    monkeypatch.setattr(gallery_versions, "locked", locked_after_another)
     assert rollback_epoch(tmp_path) == epochs[0]
 
 
