@@ -48,14 +48,14 @@ def command_line() -> str:
 
 
 def revision() -> str:
-    """The code's commit, with `+` where the tree had changes."""
+    """The code's commit, with `+` where the tree had changes; rows added before are none."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 

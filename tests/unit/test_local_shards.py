@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 
 from crossfix.errors import GalleryCorrupt, GalleryError
 from crossfix.gallery import version_directory
+from crossfix.sharded_gallery_fan_out import collect_answers
 from crossfix.sharded_gallery_manifest import EpochManifest, read_epoch, shard_root
 from service.galleries.daemon_pool import DaemonPool
 from service.galleries.shards import local_opening, local_shards, patience, reopening
@@ -51,7 +53,12 @@ def gate(monkeypatch):
             assert gate.wait(PATIENCE_S)
         return search(self, *arguments)
 
+    def collect(asked, *, timeout_s):  # on a busy machine the others may take as long as they like
+        wait([one for number, one in asked.items() if number != HUNG], PATIENCE_S)
+        return collect_answers(asked, timeout_s=timeout_s)
+
     monkeypatch.setattr(OpenShard, "search", hang)
+    monkeypatch.setattr(local_shards, "collect_answers", collect)
     yield gate
     gate.set()
 
@@ -126,8 +133,9 @@ def damage(root: Path, epoch: EpochManifest, name: str, number: int = HUNG) -> P
     path = version_directory(shard_root(root, shard), shard.version) / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.with_suffix(".new").write_bytes(content)
-    path.with_suffix(".new").replace(path)  # nobody reads half of it
+    whole = root / "whole"  # not beside it: nobody sees half of it, or one file more
+    whole.write_bytes(content)
+    whole.replace(path)
     return path
 
 
@@ -258,6 +266,53 @@ def test_a_photo_that_a_shard_fails_on_does_not_cost_the_others_the_shard(world,
             assert HUNG in search(caller).failures
         failing.shards.clear()
         assert search(caller).failures == {}
+    assert caller.lost == {}
+    caller.close()
+
+
+def test_shards_whose_disks_come_back_at_once_are_all_taken(world, monkeypatch):
+    caller, together = opened(world), threading.Barrier(2)
+    shards = dict(caller._shards)
+    caller._pools = {number: caller._pools[number] for number in (0, 1)}
+    caller._shards = {number: shards[number] for number in (0, 1)}
+    caller.lost = {2: "its disk hangs", 3: "its disk hangs"}
+    make = DaemonPool
+
+    def make_together(*how):
+        together.wait(PATIENCE_S)
+        return make(*how)
+
+    monkeypatch.setattr(local_shards, "DaemonPool", make_together)
+    coming = [
+        threading.Thread(target=caller._note_opened, args=(number, shards[number]))
+        for number in caller.lost
+    ]
+    for thread in coming:
+        thread.start()
+    for thread in coming:
+        thread.join(PATIENCE_S)
+    assert caller.lost == {}
+    told = caller.ask("count_in", dict.fromkeys(range(SHARDS), (None,)), timeout_s=PATIENCE_S)
+    assert sorted(told.answers) == list(range(SHARDS))
+    caller.close()
+
+
+def test_a_probe_that_overtakes_the_doubt_does_not_leave_the_shard_lost(world):
+    caller = opened(world, timeout_s=PATIENCE_S)
+    lock, doubting = caller._lock, threading.current_thread()
+
+    class LetsTheProbePass:
+        def __enter__(self):
+            lock.acquire()
+
+        def __exit__(self, *_problem):
+            lock.release()
+            if threading.current_thread() is doubting:
+                caller._watcher.wake()
+                wait_until(lambda: not caller._doubted)
+
+    caller._lock = LetsTheProbePass()
+    caller._doubt(HUNG, "it was late")
     assert caller.lost == {}
     caller.close()
 

@@ -109,8 +109,10 @@ class LocalShards:
     def _adopt(self, number: int, shard: OpenShard) -> None:
         """Whoever asks meanwhile sees the shards before or after."""
         threads = max(_FEWEST_THREADS, available_cores())  # as many as may search at once
-        self._pools = self._pools | {number: DaemonPool(threads, f"shard-{number}")}
-        self._shards = self._shards | {number: shard}
+        pool = DaemonPool(threads, f"shard-{number}")
+        with self._lock:  # a disk that comes back brings several shards at once
+            self._pools = self._pools | {number: pool}
+            self._shards = self._shards | {number: shard}
 
     def _set_lost(self, number: int, why: str) -> None:
         with self._lock:
@@ -121,6 +123,7 @@ class LocalShards:
 
     def _set_found(self, number: int) -> None:
         with self._lock:
+            self._doubted.discard(number)
             self.lost = {other: why for other, why in self.lost.items() if other != number}
         EVENTS.info("shard_back", extra={"fields": {"shard": number}})
 
@@ -137,9 +140,11 @@ class LocalShards:
         with self._lock:
             if number in self._doubted or self._is_closed:
                 return
-            self._doubted.add(number)
             self._probations.setdefault(number, Probation()).note_trouble()
-        self._set_lost(number, why)
+            # In one step: a probe that succeeded in between would leave it lost for ever.
+            self._doubted.add(number)
+            self.lost = {**self.lost, number: why}
+        tell_lost(number, why)
         self._watcher.wake()
 
     def _mend(self) -> float | None:
@@ -164,13 +169,12 @@ class LocalShards:
         call.add_done_callback(lambda done: self._note_probed(number, began, done.result()))
 
     def _note_probed(self, number: int, began: float, told: tuple[Any, str]) -> None:
-        self._probed.discard(number)
         if told[0] is None or time.monotonic() - began > self._timeout_s:
             self._probations[number].note_trouble()
-            return
-        self._failed[number] = 0
-        self._doubted.discard(number)
-        self._set_found(number)
+        else:
+            self._failed[number] = 0
+            self._set_found(number)
+        self._probed.discard(number)  # last: it must not be probed again before its pause
 
     def _await(self, number: int, future: Future[Found]) -> None:
         """Adopts the shard once it is open; a disk that hangs must not keep the others' memory."""
