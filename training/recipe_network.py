@@ -218,7 +218,9 @@ class ModelRecipe(StrictModel):
         fit_first_layer: pretrained weights of the first layer are scaled from the `std` they were
             trained with to the data's, so that the network begins with answers it has learned.
         stem_pool: false removes the max-pooling at a ResNet's beginning.
-        pool_rounding: `up`: max-poolings keep the rest of an odd side (TensorFlow's `SAME`).
+        pool_rounding: `up`: max-poolings keep the rest of a side, as TensorFlow's `SAME` does where
+            windows are as wide as their stride (VGG). Others (ResNet's, AlexNet's) may get a
+            position more than `SAME` gives.
         conv_dropout: inside a plain chain of convolutions, or null.
         attention: in a ResNet.
         feature_level: the last of timm's feature levels that is computed, from 0; null for all.

@@ -11,6 +11,7 @@ import asyncio
 from typing import Protocol
 
 _INTERIM = b"HTTP/1.1 100 "  # a head of its own, for which the client waits
+_JOINED_BYTES = 1_000_000  # more would be a slow copy, and leaves in several pieces all the same
 
 
 class Connection(Protocol):
@@ -28,17 +29,24 @@ class AnswerWire:
 
     A head without a body yet, as of answers that come in pieces, waits only until the event loop's
     next round.
+
+    Args:
+        has_body: false for answers to HEAD, of which the head is the end: the next answer, or the
+            connection's end, must not come before it.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, has_body: bool = True) -> None:
         self._connection = connection
-        self._is_begun = False
+        self._is_begun = not has_body
         self._held = b""
 
     def write(self, data: bytes) -> None:
         """Sends, or holds the head for a moment."""
         if self._is_begun:
             held, self._held = self._held, b""
+            if held and len(data) > _JOINED_BYTES:
+                self._connection.transport.write(held)
+                held = b""
             self._connection.transport.write(held + data if held else data)
         elif data.startswith(_INTERIM):
             self._connection.transport.write(data)

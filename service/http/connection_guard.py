@@ -148,7 +148,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
         self._head_bytes = self._parsed_bytes = 0
-        self.cycle.transport = AnswerWire(self)  # type: ignore[assignment]
+        has_body = self.scope["method"] != "HEAD"
+        self.cycle.transport = AnswerWire(self, has_body=has_body)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The body's end."""

@@ -60,13 +60,13 @@ def polar_cvusa(root):
 def polar_vigor(root):
     write_vigor(root, corrected=True)
     for city in CITIES:
-        write_polar(root / city / "satellite", root / city / "polarmap")
+        write_polar(root / city / "satellite", root / city / "polarmap", "--stretch")
     return root
 
 
-def write_polar(tiles, out):
+def write_polar(tiles, out, *more):
     words = ["polar-tiles", "--tiles", str(tiles), "--out", str(out), "--height", "112"]
-    assert main([*words, "--width", "224"]) == 0
+    assert main([*words, "--width", "224", *more]) == 0
 
 
 def small_recipe(folder, name):

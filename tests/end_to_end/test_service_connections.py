@@ -287,13 +287,14 @@ def sends_until_cut(wire: socket.socket) -> int:
 
 def test_a_slow_answer_is_not_cut_off(world, monkeypatch) -> None:
     monkeypatch.setattr(connection_guard, "HEAD_S", 0.3)
-    with running(world.settings(upload_s=5.0)) as port, connected(port) as wire:
+    with running(world.settings(upload_s=5.0)) as port:
         wait_until_loaded(port)
-        wire.sendall(b"POST /localize HTTP/1.1\r\nContent-Length: 8\r\n" + HOST + END)
-        for _ in range(8):
-            time.sleep(0.1)
-            wire.sendall(b"x")
-        status, headers, body = parse(read_all(wire))
+        with connected(port) as wire:
+            wire.sendall(b"POST /localize HTTP/1.1\r\nContent-Length: 8\r\n" + HOST + END)
+            for _ in range(8):
+                time.sleep(0.1)
+                wire.sendall(b"x")
+            status, headers, body = parse(read_all(wire))
     assert status == 415
     check_shape(headers, body)
 
@@ -384,15 +385,15 @@ def test_an_answer_is_sent_in_one_piece(world, monkeypatch) -> None:
     monkeypatch.setattr(
         GuardedProtocol, "connection_made", lambda self, wire: begin(self, Recorder(wire))
     )
-    with running(world.settings(max_wait_s=30.0)) as port:
-        url = f"http://127.0.0.1:{port}"
-        photo = jpeg(3, 200, 150)
-        with httpx.Client() as client:
-            answers = [
-                client.post(f"{url}/localize?view=drone", content=photo),
-                client.get(f"{url}/gallery"),
-                client.head(f"{url}/gallery"),
-            ]
+    with running(world.settings(max_wait_s=30.0)) as port, httpx.Client(timeout=60) as client:
+        wait_until_loaded(port)
+        sent.clear()
+        url, photo = f"http://127.0.0.1:{port}", jpeg(3, 200, 150)
+        answers = [
+            client.post(f"{url}/localize?view=drone", content=photo),
+            client.get(f"{url}/gallery"),
+            client.head(f"{url}/gallery"),
+        ]
     assert [answer.status_code for answer in answers] == [200] * 3
     heads, bodies = zip(*(piece.split(b"\r\n\r\n", 1) for piece in sent), strict=True)
     assert [head[:15] for head in heads] == [b"HTTP/1.1 200 OK"] * 3

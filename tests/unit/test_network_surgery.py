@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from timm.layers import StdConv2d
 from torch import nn
 
 import training
 from crossfix.errors import RecipeError
 from tests.tiny_networks import AGGREGATIONS, network
 from training.network.backbone import build_backbone, map_size
-from training.network.surgery import round_poolings_up
+from training.network.surgery import fit_first_layer, round_poolings_up
 from training.recipe_file import load_recipe
 
 RECIPES = Path(training.__file__).parent / "recipes"
@@ -119,6 +120,16 @@ def test_pretrained_weights_answer_the_same_to_values_that_are_not_divided(weigh
     assert float((raw(divided) - known(divided)).abs().max()) > 1e-3
     same = build_backbone(fitting).eval()
     torch.testing.assert_close(same(divided), known(divided), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("first", [
+    StdConv2d(3, 4, 3), nn.Conv2d(48, 4, 3), nn.Linear(3, 4)
+], ids=["standardised", "of blocks", "linear"])  # fmt: skip
+def test_a_first_layer_that_is_no_plain_convolution_of_the_pixels_is_refused(first):
+    """Standardised weights, for one, would be brought back to their old scale, silently."""
+    with pytest.raises(RecipeError, match="this one does not begin with a plain") as refused:
+        fit_first_layer(nn.Sequential(first), "this one", known_std=(0.2,) * 3, std=(0.1,) * 3)
+    assert "data.std" in refused.value.hint
 
 
 def test_weights_that_are_not_pretrained_stay_as_they_are():

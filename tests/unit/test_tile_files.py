@@ -33,9 +33,9 @@ def root(tmp_path):
     return write_cvusa(tmp_path / "cvusa", train=8, val=4)
 
 
-def polar_files(root):
+def polar_files(root, *more):
     words = ["polar-tiles", "--tiles", str(root / "bingmap"), "--out", str(root / "polarmap")]
-    assert main([*words, "--height", "32", "--width", "176"]) == 0
+    assert main([*words, "--height", "32", "--width", "176", *more]) == 0
 
 
 def tile_of(path, number):
@@ -136,6 +136,35 @@ def test_missing_polar_files_are_named(root):
     other = ("data.polar_tiles={tile_folder: satellite, polar_folder: polarmap, suffix: .png}",)
     with pytest.raises(DataError, match=r"bingmap/19/0000001\.jpg is in no folder satellite"):
         open_dataset(tiny(*CVUSA, *POLAR, *other), [root]).training()
+
+
+def test_plain_tiles_in_place_of_polar_files_are_refused(root):
+    same = "data.polar_tiles={tile_folder: bingmap, polar_folder: bingmap, suffix: .jpg}"
+    recipe = tiny(*CVUSA, *POLAR[:2], same)
+    with pytest.raises(DataError, match=r"0000001\.jpg is square: a plain tile") as refused:
+        open_dataset(recipe, [root]).training()
+    assert "polar-tiles" in refused.value.hint
+    with pytest.raises(DataError, match="is square"):
+        open_dataset(recipe, [root]).evaluation("val")
+
+
+@pytest.mark.parametrize(("option", "found", "wanted"), [
+    (["--stretch"], "with --stretch, but .* is false", "without --stretch"),
+    ([], "without --stretch, but .* is true", "with --stretch"),
+])  # fmt: skip
+def test_polar_files_stretched_otherwise_than_the_transform_are_refused(
+    root, option, found, wanted
+):
+    polar_files(root, *option)
+    stretch = f"model.tile_transform.stretch={str(not option).lower()}"
+    with pytest.raises(DataError, match=found) as refused:
+        open_dataset(tiny(*CVUSA, *POLAR, stretch), [root]).training()
+    assert refused.value.hint.endswith(wanted)
+    other = f"model.tile_transform.stretch={str(bool(option)).lower()}"
+    assert open_dataset(tiny(*CVUSA, *POLAR, other), [root]).training()
+    for path in (root / "polarmap/19").iterdir():  # as other programs write them
+        Image.open(path).convert("RGB").save(path, pnginfo=None)
+    assert open_dataset(tiny(*CVUSA, *POLAR, stretch), [root]).training()
 
 
 def test_tiles_that_are_in_no_files_cannot_be_cut():

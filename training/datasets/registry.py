@@ -41,7 +41,8 @@ def open_dataset(
     dataset, polar = _open_distributed(recipe, root), recipe.data.polar_tiles
     if polar is None:
         return dataset
-    return WithPolarFiles(dataset, root, polar, recipe.polar_spec())
+    stretch = getattr(recipe.model.tile_transform, "stretch", False)
+    return WithPolarFiles(dataset, root, polar, recipe.polar_spec(), stretch)
 
 
 def _open_distributed(recipe: Recipe, root: Path) -> Dataset:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from numpy.random import Generator
+from PIL import Image
 
 from crossfix.errors import DataError
 from crossfix.images import UInt8
@@ -13,6 +14,9 @@ from training.datasets.folder import DataFolder
 from training.datasets.image_files import ImageFiles
 from training.datasets.split import Dataset, DatasetCard, EvaluationSplit, PairTable
 from training.recipe_tiles import PolarTiles, TileCrop
+
+STRETCH_KEY = "crossfix-stretch"  # text in the polar files that we write
+WRITE_HINT = "write the polar files with `python -m training polar-tiles`"
 
 
 def with_tile_crop(
@@ -108,12 +112,14 @@ class WithPolarFiles:
 
     Attributes:
         spec: of the polar images.
+        stretch: whether the files are contrast-stretched.
     """
 
     inner: Dataset
     root: Path
     polar: PolarTiles
     spec: ViewSpec
+    stretch: bool
 
     @property
     def card(self) -> DatasetCard:
@@ -129,7 +135,7 @@ class WithPolarFiles:
         """The training pairs, with polar tiles.
 
         Raises:
-            DataError: lists or images, plain or polar, are missing.
+            DataError: lists or images, plain or polar, are missing, or files are not such ones.
         """
         return {
             view: replace(table, tiles=self._polar(_files(table.tiles)))
@@ -140,7 +146,7 @@ class WithPolarFiles:
         """The splits, with polar tiles in the gallery.
 
         Raises:
-            DataError: no such protocol, or lists or images, plain or polar, are missing.
+            DataError: as `training`, or no such protocol.
         """
         return [
             replace(split, gallery=self._polar(_files(split.gallery)))
@@ -148,8 +154,7 @@ class WithPolarFiles:
         ]
 
     def _polar(self, tiles: ImageFiles) -> PolarFiles:
-        hint = "write the polar files with `python -m training polar-tiles`"
-        folder = DataFolder(self.root, self.inner.card.name, hint)
+        folder = DataFolder(self.root, self.inner.card.name, WRITE_HINT)
         paths = [self.polar.path_of(name) for name in tiles.names]
         known = [path for path in paths if path is not None]
         if len(known) < len(paths):
@@ -158,4 +163,23 @@ class WithPolarFiles:
                 f"{self.polar.tile_folder}, which data.polar_tiles replaces"
             )
         folder.require(known)
+        for first in {path.rpartition("/")[0]: path for path in reversed(known)}.values():
+            _refuse_other_files(self.root / first, stretch=self.stretch)
         return PolarFiles(tiles, replace(tiles, names=tuple(known), spec=self.spec))
+
+
+def _refuse_other_files(path: Path, *, stretch: bool) -> None:
+    """Looks at one file for its folder, since each folder is written by a command of its own."""
+    try:
+        with Image.open(path) as file:
+            (width, height), told = file.size, file.info.get(STRETCH_KEY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return  # whoever reads it tells what is wrong
+    if width == height:
+        raise DataError(f"{path} is square: a plain tile and no polar file", hint=WRITE_HINT)
+    if told not in (None, str(stretch)):
+        raise DataError(
+            f"{path} was written with{'' if told == 'True' else 'out'} --stretch, but "
+            f"model.tile_transform.stretch is {str(stretch).lower()}",
+            hint=f"{WRITE_HINT}, {'with' if stretch else 'without'} --stretch",
+        )

@@ -60,7 +60,7 @@ def build_backbone(recipe: ModelRecipe, *, std: Sequence[float] = IMAGENET_STD) 
     backbone = _alexnet(recipe, channels) if recipe.name == ALEXNET else _timm(recipe, channels)
     network = backbone.network if isinstance(backbone, FeatureMap) else backbone
     if recipe.pretrained and recipe.fit_first_layer:
-        fit_first_layer(network, known_std=_known_std(network), std=std)
+        fit_first_layer(network, recipe.name, known_std=_known_std(network), std=std)
     if not recipe.stem_pool and recipe.name != ALEXNET:
         _drop_stem_pool(recipe, network)
     if recipe.pool_rounding == "up":

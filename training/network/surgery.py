@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 
 import torch
+from timm.layers.std_conv import (
+    ScaledStdConv2d,
+    ScaledStdConv2dSame,
+    StdConv2d,
+    StdConv2dSame,
+)
 from torch import nn
 
 from crossfix.errors import RecipeError
 from training.recipe_network import ConvDropout
 
 COLOURS = 3
+CHANNELS = (COLOURS, 6)  # without and with orientation maps
+STANDARDISED = (StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame)
 
 
 def round_poolings_up(network: nn.Module, name: str) -> None:
-    """Makes every max-pooling keep the rest of an odd side, as TensorFlow's padding does.
+    """Makes every max-pooling keep the rest of a side instead of leaving it out.
+
+    Where windows are as wide as their stride, as in VGG, this is TensorFlow's padding `SAME`.
 
     Raises:
         RecipeError: the network has no max-pooling.
@@ -61,7 +71,7 @@ def _chain_of(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def fit_first_layer(
-    network: nn.Module, *, known_std: Sequence[float], std: Sequence[float]
+    network: nn.Module, name: str, *, known_std: Sequence[float], std: Sequence[float]
 ) -> None:
     """Scales the first convolution so that it answers as before to images normalised otherwise.
 
@@ -70,7 +80,17 @@ def fit_first_layer(
 
     Args:
         known_std, std: of red, green and blue.
+
+    Raises:
+        RecipeError: the network does not begin with a convolution of the pixels, or with one that
+            brings its weights to a scale of its own.
     """
-    first = next(one for one in network.modules() if isinstance(one, nn.Conv2d))
+    first = next((one for one in network.modules() if isinstance(one, nn.Conv2d)), None)
+    if first is None or first.in_channels not in CHANNELS or isinstance(first, STANDARDISED):
+        raise RecipeError(
+            f"{name} does not begin with a plain convolution of the pixels that could be scaled",
+            hint="set model.fit_first_layer to false, and data.mean and data.std to what its "
+            "weights were trained with",
+        )
     share = torch.tensor(std, dtype=torch.float64) / torch.tensor(known_std, dtype=torch.float64)
     first.weight[:, :COLOURS] *= share.to(first.weight.dtype)[None, :, None, None]
