@@ -41,11 +41,10 @@ def _files(images: object) -> ImageFiles:
 
 
 @dataclass(frozen=True)
-class CroppedFiles:
-    """Tiles of which a centred square is read where a generator is given."""
+class _OfFiles:
+    """Images that are read from files in a way of their own."""
 
     files: ImageFiles
-    crop: TileCrop
 
     @property
     def spec(self) -> ViewSpec:
@@ -58,6 +57,13 @@ class CroppedFiles:
     def name(self, index: int) -> str:
         """The file's name."""
         return self.files.name(index)
+
+
+@dataclass(frozen=True)
+class CroppedFiles(_OfFiles):
+    """Tiles of which a centred square is read where a generator is given."""
+
+    crop: TileCrop
 
     def read(self, index: int, rng: Generator | None = None) -> UInt8:
         """The tile, or with `rng` a centred square of it, resized to the spec's size.
@@ -74,24 +80,15 @@ class CroppedFiles:
 
 
 @dataclass(frozen=True)
-class PolarFiles:
+class PolarFiles(_OfFiles):
     """Polar files under the names of their tiles.
 
     Attributes:
-        tiles: the plain ones, which are not read.
         files: row i is the polar file of tile i.
+        tiles: the plain ones, which are not read.
     """
 
     tiles: ImageFiles
-    files: ImageFiles
-
-    @property
-    def spec(self) -> ViewSpec:
-        """The polar files' preprocessing."""
-        return self.files.spec
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def name(self, index: int) -> str:
         """The plain tile's name, which held-out shares go by."""
@@ -165,7 +162,7 @@ class WithPolarFiles:
         folder.require(known)
         for first in {path.rpartition("/")[0]: path for path in reversed(known)}.values():
             _refuse_other_files(self.root / first, stretch=self.stretch)
-        return PolarFiles(tiles, replace(tiles, names=tuple(known), spec=self.spec))
+        return PolarFiles(replace(tiles, names=tuple(known), spec=self.spec), tiles)
 
 
 def _refuse_other_files(path: Path, *, stretch: bool) -> None:
