@@ -50,6 +50,7 @@ def _run(key: Hashable, future: Future[Any], call: Callable[[], Any]) -> None:
     else:
         _forget(key)
         future.set_result(answer)
+    del future  # a raised exception holds this frame, and the future would hold the exception
 
 
 def _forget(key: Hashable) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 from crossfix.errors import CrossfixError
@@ -126,6 +127,9 @@ class SnapshotHolder:
             fresh = await self._in_thread(load_version, self._settings, wanted, live.encoder)
         except Exception as problem:
             await self._note_failure(wanted, problem, at_once=at_once)
+            # Its frames may hold it, and it holds this one: until the garbage collector came by,
+            # a failure would keep the gallery that was live, and its shards.
+            clear_frames(problem.__traceback__)
             return False
         self._swap(live, fresh)
         return True
@@ -156,6 +160,7 @@ class SnapshotHolder:
                 fresh = await self._in_thread(switch_on_disk, self._settings, live, version)
             except Exception as problem:
                 _log_refused_wish(version, problem)
+                clear_frames(problem.__traceback__)
                 answer = explain(problem, version)
                 if answer is problem:
                     raise
