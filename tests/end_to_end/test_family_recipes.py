@@ -42,7 +42,7 @@ NAMES = (
     "stacked_cvusa", "stn_cvusa", "polar_vigor_same", "polar_vigor_same_paper",
     "affine_vigor_same", "stacked_vigor_same", "stn_vigor_same",
 )  # fmt: skip
-FIRST = ("her_cvusa_paper", "polar_cvusa_paper")  # others export the same ways
+FIRST = ("polar_cvusa_paper",)  # others export the same ways, or for half a minute
 LAST = ("safa_cvact", "safa_vigor_same")  # train as safa_cvusa does
 
 
