@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from crossfix.manifest import StrictModel
-from training.recipe_optimiser import ascending_and_open
+from training.recipe_optimiser import EpochSpan, ascending_and_open, in_force
 
 # Published triplet losses take the photo as anchor only; `both` adds the tile as anchor.
 Directions = Literal["query_to_tile", "both"]
@@ -62,15 +62,13 @@ class HingeLoss(StrictModel):
     margin: float = Field(gt=0)
 
 
-class HardFraction(StrictModel):
+class HardFraction(EpochSpan):
     """Which part of the triplets counts.
 
     Attributes:
-        epochs: how many first epochs of the run it holds for; null for all that follow.
         fraction: of the triplets, those of the highest loss.
     """
 
-    epochs: int | None = Field(gt=0)
     fraction: float = Field(gt=0, le=1)
 
 
@@ -96,10 +94,7 @@ class SoftMarginLoss(StrictModel):
 
     def fraction_at(self, epoch: int) -> float:
         """The fraction in force in an epoch, counted from 0."""
-        for one in self.hard_fractions:
-            if one.epochs is None or epoch < one.epochs:
-                return one.fraction
-        raise AssertionError("the last one has no end")
+        return in_force(self.hard_fractions, epoch).fraction
 
 
 class BatchHardLoss(StrictModel):

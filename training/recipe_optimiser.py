@@ -1,7 +1,7 @@
 """How weights are stepped, and how the rate changes during a run."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,24 @@ def ascending_and_open(ends: Sequence[int | None]) -> bool:
     """Whether ends of spans of epochs ascend, and only the last span has none (None)."""
     closed = [end for end in ends[:-1] if end is not None]
     return ends[-1] is None and len(closed) == len(ends) - 1 and closed == sorted(set(closed))
+
+
+class EpochSpan(StrictModel):
+    """What holds for some epochs of a run, after the spans before it.
+
+    Attributes:
+        epochs: how many first epochs of the run it holds for; null for all that follow.
+    """
+
+    epochs: int | None = Field(gt=0)
+
+
+SpanT = TypeVar("SpanT", bound=EpochSpan)
+
+
+def in_force(spans: Sequence[SpanT], epoch: int) -> SpanT:
+    """The span that an epoch, counted from 0, lies in; the last one has no end."""
+    return next(one for one in spans if one.epochs is None or epoch < one.epochs)
 
 
 class _Optimiser(StrictModel):
@@ -63,14 +81,9 @@ class Sgd(_Optimiser):
 OptimiserRecipe = Annotated[AdamW | Adam | Sgd, Field(discriminator="kind")]
 
 
-class LossScale(StrictModel):
-    """What the loss is multiplied by.
+class LossScale(EpochSpan):
+    """What the loss is multiplied by."""
 
-    Attributes:
-        epochs: how many first epochs of the run it holds for; null for all that follow.
-    """
-
-    epochs: int | None = Field(gt=0)
     factor: float = Field(gt=0)
 
 
@@ -93,10 +106,7 @@ class _Schedule(StrictModel):
 
     def loss_scale_at(self, epoch: int) -> float:
         """The factor in force in an epoch, counted from 0."""
-        for one in self.loss_scales:
-            if one.epochs is None or epoch < one.epochs:
-                return one.factor
-        raise AssertionError("the last one has no end")
+        return in_force(self.loss_scales, epoch).factor
 
 
 class CosineSchedule(_Schedule):

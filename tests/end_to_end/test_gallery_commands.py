@@ -102,16 +102,22 @@ def test_a_recipe_builds_a_pyramid_of_several_kinds_of_source(tmp_path, run):
     assert (tmp_path / "looked" / "coverage.png").stat().st_size > 5000
 
 
+def write_photos(folder, gallery):
+    """Every ninth tile's picture as a photo of its place; the path of their table."""
+    rows = ["file,lat,lon"]
+    for row in range(0, len(gallery), 9):
+        (folder / f"{row}.jpg").write_bytes(gallery.picture(row))
+        rows.append(f"{row}.jpg,{gallery.tiles.lat[row]},{gallery.tiles.lon[row]}")
+    (folder / "photos.csv").write_text("\n".join(rows))
+    return folder / "photos.csv"
+
+
 def test_a_table_of_photos_is_evaluated(tmp_path, run):
     write_geotiff(tmp_path / "town.tif", size_px=(300, 300))
     run("build", "--source", tmp_path / "town.tif", "--tile-size-m", 40, "--out", tmp_path / "g")
     gallery = Gallery.open(tmp_path / "g")
-    rows = ["file,lat,lon"]
-    for row in range(0, len(gallery), 9):
-        (tmp_path / f"{row}.jpg").write_bytes(gallery.picture(row))
-        rows.append(f"{row}.jpg,{gallery.tiles.lat[row]},{gallery.tiles.lon[row]}")
-    (tmp_path / "photos.csv").write_text("\n".join(rows))
-    out = run("evaluate", "--gallery", tmp_path / "g", "--queries", tmp_path / "photos.csv",
+    photos = write_photos(tmp_path, gallery)
+    out = run("evaluate", "--gallery", tmp_path / "g", "--queries", photos,
               "--k", 1, 2, "--json", tmp_path / "report.json")  # fmt: skip
     assert "R@2" in out
     assert "R@5" not in out
@@ -151,14 +157,9 @@ def test_a_sharded_gallery_is_updated_and_evaluated_like_any_other(tmp_path, run
     out = run("inspect", "--gallery", tmp_path / "g")
     assert "source    new" in out
     run("build", *made_of, "--source", tmp_path / "new.tif", "--out", tmp_path / "plain")
-    plain = Gallery.open(tmp_path / "plain")
-    rows = ["file,lat,lon"]
-    for row in range(0, len(plain), 9):
-        (tmp_path / f"{row}.jpg").write_bytes(plain.picture(row))
-        rows.append(f"{row}.jpg,{plain.tiles.lat[row]},{plain.tiles.lon[row]}")
-    (tmp_path / "photos.csv").write_text("\n".join(rows))
+    photos = write_photos(tmp_path, Gallery.open(tmp_path / "plain"))
     screens = [
-        run("evaluate", "--gallery", tmp_path / name, "--queries", tmp_path / "photos.csv")
+        run("evaluate", "--gallery", tmp_path / name, "--queries", photos)
         for name in ("g", "plain")
     ]
     assert screens[0] == screens[1]
